@@ -1,0 +1,167 @@
+"""The files a step leaves: written atomically, read with errors made for people.
+
+Every run folder holds ``config.yaml`` (the resolved config), ``metrics.jsonl`` (one JSON object per event) and
+``run.json`` (version, commit, seed, host, times).
+"""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from hat import __version__
+from hat.config import to_yaml
+from hat.errors import ConfigError, DataError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    A reader, or a run killed half-way, sees either the old file or the complete new one.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create ``path`` and its parents. Raises ConfigError when a file stands there or it is not allowed."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: must be a folder that can be written: {error.strerror}.") from None
+    return path
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write indented JSON atomically. NaN and infinity are refused: they are no JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The UTF-8 text of ``path``; ``what`` names its kind in the DataError when that fails."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {what} is expected here.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: must be {what}, is a folder.") from None
+    except NotADirectoryError:
+        raise DataError(f"{path}: no such file, since a parent of it is no folder; {what} is expected here.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: must be {what} in UTF-8, is not UTF-8 text.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as {what}: {error.strerror}.") from None
+
+
+def read_json(path: str | Path, what: str) -> dict[str, Any]:
+    """The JSON object in ``path``; ``what`` names its kind in the DataError when there is none."""
+    text = read_text(path, what)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        found = "is empty" if not text.strip() else f"is not valid JSON (line {error.lineno}: {error.msg})"
+        raise DataError(f"{path}: must be {what}, {found}.") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: must be {what}, a JSON object, is a {type(value).__name__}.")
+    return value
+
+
+class RunFolder:
+    """The folder of one run: resolved config, ``run.json`` and ``metrics.jsonl``.
+
+    Args:
+        path: the folder; made if needed.
+        config: the resolved config, written to ``config.yaml``.
+        command: the name of the command, for ``run.json``.
+    """
+
+    def __init__(self, path: str | Path, config: BaseModel, command: str) -> None:
+        self.path = make_folder(path)
+        self._started = time.time()
+        self._info: dict[str, Any] = {
+            "command": command,
+            "version": __version__,
+            "commit": _commit(),
+            "seed": getattr(config, "seed", None),
+            "host": platform.node(),
+            "machine": machine_name(),
+            "python": platform.python_version(),
+            "started": _timestamp(self._started),
+        }
+        write_text(self.path / "config.yaml", to_yaml(config))
+        write_json(self.path / "run.json", self._info)
+
+    def log(self, **values: Any) -> None:
+        """Append one event to ``metrics.jsonl``, with the time of day."""
+        line = json.dumps({"time": _timestamp(time.time()), **values}, ensure_ascii=False)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def finish(self, **cost: Any) -> None:
+        """Complete ``run.json`` with the seconds taken and what else the run cost."""
+        self._info["seconds"] = round(time.time() - self._started, 3)
+        self._info |= cost
+        write_json(self.path / "run.json", self._info)
+
+
+def machine_name() -> str:
+    """The processor's model and how many cores this process may use, for example ``AMD EPYC (2 cores)``."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                model = line.partition(":")[2].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model} ({cores} cores)"
+
+
+def _timestamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _commit() -> str | None:
+    """The commit of the checkout hat runs from, or None for an installed package."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,105 @@
+"""What every command shares: arguments, the config, and how errors become one line and an exit status.
+
+Exit status: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted, 1 a bug of ours (traceback).
+Results go to stdout; progress and logs go to stderr.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from hat import __version__
+from hat.config import load_config, to_yaml
+from hat.errors import ConfigError, HatError
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line like all others, not a usage text."""
+
+    def error(self, message: str) -> Any:
+        raise ConfigError(f"{message}; see {self.prog} --help.")
+
+
+def make_parser(name: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser with ``--version`` and an example at the end of ``--help``."""
+    parser = _OneLineParser(
+        prog=name,
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hat {__version__}")
+    return parser
+
+
+def run_guarded(name: str, action: Callable[[], object]) -> int:
+    """Run ``action`` and print what it returns on stdout; turn the user's errors into one line and status 2."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    try:
+        result = action()
+        if result is not None:
+            print(result, flush=True)
+    except HatError as error:
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def run_command(
+    name: str,
+    description: str,
+    example: str,
+    schema: type[ConfigType],
+    recipe: Callable[..., object],
+    argv: Sequence[str] | None,
+    add_flags: Callable[[argparse.ArgumentParser], None] | None = None,
+    flag_overrides: Callable[[argparse.Namespace], list[str]] | None = None,
+    recipe_flags: Sequence[str] = (),
+) -> int:
+    """The body of a command that takes ``CONFIG.yaml [section.key=value ...] [flags]``.
+
+    Args:
+        name: the command, for example ``hat-search``.
+        description: what it does, for ``--help``.
+        example: one complete command line, for ``--help``.
+        schema: the pydantic model of the config.
+        recipe: called with the config; its result (a path or JSON text) is printed.
+        argv: arguments without the program's name; None takes ``sys.argv``.
+        add_flags: adds flags of this command to the parser.
+        flag_overrides: turns those flags into overrides, applied after the ones written out.
+        recipe_flags: names of flags that are handed to ``recipe`` as keyword arguments.
+    """
+
+    def action() -> object:
+        parser = make_parser(name, description, example)
+        parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the settings; see configs/")
+        parser.add_argument(
+            "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="check and print the resolved settings, then stop")
+        if add_flags is not None:
+            add_flags(parser)
+        # parse_intermixed_args: overrides may stand after flags.
+        args = parser.parse_intermixed_args(argv)
+        extra = flag_overrides(args) if flag_overrides is not None else []
+        config = load_config(schema, args.config, [*args.overrides, *extra])
+        if args.dry_run:
+            return to_yaml(config).rstrip("\n")
+        return recipe(config, **{flag: getattr(args, flag) for flag in recipe_flags})
+
+    return run_guarded(name, action)

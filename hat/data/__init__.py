@@ -1,0 +1,1 @@
+"""Parallel text: vocabularies, tokenisers, memory-mapped storage and batches."""

@@ -1,0 +1,1 @@
+"""Reading what the authors' program wrote, without running anything a file contains."""

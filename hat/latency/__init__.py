@@ -1,0 +1,1 @@
+"""How long one translation takes: measuring it, the data sets, and predicting it."""

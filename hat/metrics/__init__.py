@@ -1,0 +1,1 @@
+"""How good a translation is: functions of lists of strings, no model."""

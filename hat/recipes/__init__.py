@@ -1,0 +1,1 @@
+"""One function per command, readable top to bottom; the only place where the stages meet."""

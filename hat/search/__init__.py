@@ -1,0 +1,1 @@
+"""Search algorithms; they see architectures, scores and latencies, never a model."""

@@ -1,0 +1,1 @@
+"""What may vary: search spaces, architectures, their encodings and their cost in closed form. No torch."""

@@ -1,0 +1,1 @@
+"""One training loop for the SuperTransformer and for a SubTransformer."""
