@@ -1,0 +1,339 @@
+"""Batches of sentence pairs of about the same length, in an order that a seed decides.
+
+An epoch is cut into *pools* of about a million pairs, made of contiguous blocks of rows in shuffled order. A pool's
+pairs are sorted by length, packed into batches, and the batches shuffled. So memory stays bounded for any corpus, the
+disk is read in blocks, and a saved position is found again by packing one pool only.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hat.data.corpus import ParallelCorpus, Sentences
+from hat.data.vocabulary import EOS_ID, PAD_ID
+from hat.errors import ConfigError, DataError
+
+Rows = npt.NDArray[np.int64]
+
+POOL_ROWS = 1 << 20
+BLOCK_ROWS = 1 << 10
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs as tensors of type int64, padded on the right with ``PAD_ID``.
+
+    B pairs, S and T the longest source and target, end symbols included.
+    """
+
+    source: Tensor
+    """Source ids, each sentence ending with ``EOS_ID``. Shape (B, S)."""
+    target_in: Tensor
+    """What the decoder reads: ``EOS_ID``, then the target without its end symbol. Shape (B, T)."""
+    target_out: Tensor
+    """What the decoder must predict: the target, ending with ``EOS_ID``. Shape (B, T)."""
+    num_target_tokens: int
+    """Target tokens that are not padding."""
+
+    @property
+    def num_sentences(self) -> int:
+        """B, the number of sentence pairs."""
+        return self.source.size(0)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        source, target_in, target_out = (
+            tensor.to(device, non_blocking=True) for tensor in (self.source, self.target_in, self.target_out)
+        )
+        return Batch(source, target_in, target_out, self.num_target_tokens)
+
+
+def collate(corpus: ParallelCorpus, rows: Sequence[int] | Rows) -> Batch:
+    """Read the pairs ``rows`` and pad them.
+
+    Raises:
+        DataError: if an id is outside the vocabulary, which means that the files are damaged.
+    """
+    wanted = np.asarray(rows, dtype=np.int64)
+    source, _ = _padded(corpus.source_sentences, wanted, corpus.source_vocab_size, corpus.name)
+    target, num_tokens = _padded(corpus.target_sentences, wanted, corpus.target_vocab_size, corpus.name)
+    target_in = np.empty_like(target)
+    target_in[:, 0] = EOS_ID
+    target_in[:, 1:] = np.where(target[:, :-1] == EOS_ID, PAD_ID, target[:, :-1])
+    return Batch(torch.from_numpy(source), torch.from_numpy(target_in), torch.from_numpy(target), num_tokens)
+
+
+def _padded(sentences: Sentences, rows: Rows, vocab_size: int, name: str) -> tuple[npt.NDArray[np.int64], int]:
+    """The sentences as one right-padded matrix, and how many of its entries are tokens."""
+    starts = np.asarray(sentences.offsets[rows], dtype=np.int64)
+    lengths = np.asarray(sentences.offsets[rows + 1], dtype=np.int64) - starts
+    steps = np.arange(int(lengths.max()))
+    is_token = steps < lengths[:, None]
+    matrix = np.full(is_token.shape, PAD_ID, dtype=np.int64)
+    matrix[is_token] = sentences.ids[(starts[:, None] + steps)[is_token]]
+    if int(matrix.max()) >= vocab_size:
+        raise DataError(
+            f"{name}: ids must be below the vocabulary's size {vocab_size}, one is {int(matrix.max())}; "
+            "the files are damaged, make the data-bin folder again."
+        )
+    return matrix, int(lengths.sum())
+
+
+def check_max_tokens(corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None) -> None:
+    """Check that every pair fits a batch. Raises ConfigError, naming the longest pair, when one does not."""
+    if max_sentences is not None and max_sentences < 1:
+        raise ConfigError(f"max_sentences must be at least 1, is {max_sentences}.")
+    longest, row = 0, 0
+    for sentences in (corpus.source_sentences, corpus.target_sentences):
+        for start, lengths in sentences.length_chunks():
+            if int(lengths.max()) > longest:
+                longest, row = int(lengths.max()), start + int(lengths.argmax())
+    if longest > max_tokens:
+        raise ConfigError(
+            f"{corpus.name}: max_tokens must be at least the longest sentence, {longest} tokens (pair {row + 1}), "
+            f"is {max_tokens}; raise it, or prepare the data with a max_tokens below it."
+        )
+
+
+def pack(
+    source_lengths: Rows, target_lengths: Rows, order: Rows, max_tokens: int, max_sentences: int | None = None
+) -> list[Rows]:
+    """Cut ``order`` into batches, each as long as ``max_tokens`` and ``max_sentences`` allow.
+
+    The cost of a batch is its number of pairs times its longest sentence of either side.
+
+    Args:
+        source_lengths: tokens of each source sentence.
+        target_lengths: tokens of each target sentence.
+        order: positions in the two arrays, sorted so that neighbours are of similar length.
+        max_tokens: highest cost of a batch; no sentence is longer.
+        max_sentences: most pairs in a batch; None sets no limit.
+    """
+    longest = np.maximum(source_lengths, target_lengths)[order]
+    most = len(order) if max_sentences is None else max_sentences
+    batches = []
+    start = 0
+    while start < len(order):
+        # No batch is larger than its first sentence allows.
+        window = longest[start : start + min(most, max_tokens // int(longest[start]))]
+        costs = np.maximum.accumulate(window) * np.arange(1, len(window) + 1)
+        size = int(np.searchsorted(costs, max_tokens, side="right"))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def sort_by_length(source_lengths: Rows, target_lengths: Rows, ties: Rows) -> Rows:
+    """Positions by target length, then source length; equal pairs in the order of ``ties``.
+
+    The source length rises for even target lengths and falls for odd ones, so that it has no jump where the target
+    length changes and a batch across that border needs little padding.
+    """
+    zigzag = np.where(target_lengths % 2 == 0, source_lengths, -source_lengths)
+    return np.lexsort((ties, zigzag, target_lengths))
+
+
+class _Position(NamedTuple):
+    """The next batch of the global stream."""
+
+    epoch: int
+    pool: int
+    batch: int
+
+
+class TrainingBatches:
+    """The endless stream of training batches, one epoch after the other, as one of several workers sees it.
+
+    The global stream depends on the corpus, ``max_tokens``, ``max_sentences`` and ``seed`` only. Update u takes the
+    ``accumulate * world_size`` batches that follow those of update u - 1, whether or not an epoch ends among them;
+    worker r gets batches r, r + world_size, … of these. So all workers agree on every update, nothing is left out, and
+    one worker with ``accumulate=2`` sees what two with ``accumulate=1`` see together.
+
+    The batches of the next update are prepared on a thread while the caller works on the current ones.
+
+    Args:
+        corpus: the training pairs.
+        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side.
+        seed: decides the order.
+        world_size: number of workers.
+        rank: which of them this is.
+        accumulate: batches per update and worker.
+        max_sentences: most pairs in a batch; None sets no limit.
+        pool_rows: pairs sorted together.
+
+    Raises:
+        ConfigError: if a sentence is longer than ``max_tokens``.
+    """
+
+    def __init__(
+        self,
+        corpus: ParallelCorpus,
+        *,
+        max_tokens: int,
+        seed: int,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulate: int = 1,
+        max_sentences: int | None = None,
+        pool_rows: int = POOL_ROWS,
+    ) -> None:
+        if not 0 <= rank < world_size or accumulate < 1:
+            raise ConfigError(
+                f"rank must be in [0, world_size) and accumulate at least 1; they are {rank} of {world_size} and "
+                f"{accumulate}."
+            )
+        check_max_tokens(corpus, max_tokens, max_sentences)
+        self._corpus = corpus
+        self._plan = EpochPlan(len(corpus), seed, pool_rows)
+        self._limits = max_tokens, max_sentences
+        self._world_size, self._rank, self._accumulate = world_size, rank, accumulate
+        self._position = _Position(0, 0, 0)
+        self._packed: tuple[tuple[int, int], list[Rows]] | None = None  # the pool in use; only the thread touches it
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._prefetched: Future[tuple[list[Batch], _Position]] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0, that the next batch belongs to."""
+        return self._position.epoch
+
+    def next_update(self) -> list[Batch]:
+        """This worker's batches of the next update, ``accumulate`` of them."""
+        future = self._prefetched or self._thread.submit(self._prepare, self._position)
+        batches, self._position = future.result()
+        self._prefetched = self._thread.submit(self._prepare, self._position)
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after what was handed out, as plain JSON values; the same on every worker."""
+        return {**self._position._asdict(), "identity": self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where ``state`` was taken; the number of workers may have changed since.
+
+        Raises:
+            ConfigError: if the state was taken on other data or with other settings.
+            DataError: if it is no such state.
+        """
+        try:
+            position = _Position(*(int(state[name]) for name in _Position._fields))
+            identity = dict(state["identity"])
+        except (KeyError, TypeError, ValueError):
+            raise DataError("the saved position in the training data is damaged; resume from another one.") from None
+        for name, value in self._identity().items():
+            if identity.get(name) != value:
+                raise ConfigError(
+                    f"the saved position in the training data was taken with {name} {identity.get(name)}, "
+                    f"this run has {value}; resume with the same {name}."
+                )
+        if self._prefetched is not None:
+            self._prefetched.result()
+            self._prefetched = None
+        self._position = position
+
+    def _identity(self) -> dict[str, int | None]:
+        max_tokens, max_sentences = self._limits
+        settings = {"max_tokens": max_tokens, "max_sentences": max_sentences, "seed": self._plan.seed}
+        return {**settings, "pool_rows": self._plan.pool_rows, "pairs": len(self._corpus)}
+
+    def _prepare(self, position: _Position) -> tuple[list[Batch], _Position]:
+        """This worker's batches of the update that starts at ``position``, and where the next one starts."""
+        batches = []
+        for index in range(self._accumulate * self._world_size):
+            packed = self._pool(position)
+            if position.batch >= len(packed):
+                last = position.pool + 1 == self._plan.num_pools
+                position = (
+                    _Position(position.epoch + 1, 0, 0) if last else _Position(position.epoch, position.pool + 1, 0)
+                )
+                packed = self._pool(position)
+            if index % self._world_size == self._rank:
+                batches.append(collate(self._corpus, packed[position.batch]))
+            position = position._replace(batch=position.batch + 1)
+        return batches, position
+
+    def _pool(self, position: _Position) -> list[Rows]:
+        key = position.epoch, position.pool
+        if self._packed is None or self._packed[0] != key:
+            self._packed = None  # frees the old pool before the new one is made
+            self._packed = key, self._plan.batches(self._corpus, *key, *self._limits)
+        return self._packed[1]
+
+
+class EpochPlan:
+    """Which rows belong to which pool of an epoch, and how a pool becomes batches.
+
+    Args:
+        rows: sentence pairs of the corpus.
+        seed: decides every order.
+        pool_rows: pairs sorted together, rounded up to whole blocks of rows.
+    """
+
+    def __init__(self, rows: int, seed: int, pool_rows: int = POOL_ROWS) -> None:
+        if seed < 0:
+            raise ConfigError(f"seed must be 0 or more, is {seed}.")
+        if pool_rows < 1:
+            raise ConfigError(f"pool_rows must be at least 1, is {pool_rows}.")
+        self.rows, self.seed, self.pool_rows = rows, seed, pool_rows
+        self._num_blocks = -(-rows // BLOCK_ROWS)
+        self._pool_blocks = -(-pool_rows // BLOCK_ROWS)
+
+    @property
+    def num_pools(self) -> int:
+        """Pools per epoch."""
+        return -(-self._num_blocks // self._pool_blocks)
+
+    def blocks(self, epoch: int, pool: int) -> list[tuple[int, int]]:
+        """First row and end of each block of a pool."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self._num_blocks)
+        chosen = order[pool * self._pool_blocks : (pool + 1) * self._pool_blocks]
+        return [(int(b) * BLOCK_ROWS, min(int(b) * BLOCK_ROWS + BLOCK_ROWS, self.rows)) for b in chosen]
+
+    def batches(
+        self, corpus: ParallelCorpus, epoch: int, pool: int, max_tokens: int, max_sentences: int | None = None
+    ) -> list[Rows]:
+        """The rows of each batch of a pool, in the order they are trained on."""
+        blocks = self.blocks(epoch, pool)
+        rows = np.concatenate([np.arange(start, stop) for start, stop in blocks])
+        source_lengths = np.concatenate([corpus.source_lengths(start, stop) for start, stop in blocks])
+        target_lengths = np.concatenate([corpus.target_lengths(start, stop) for start, stop in blocks])
+        rng = np.random.default_rng([self.seed, epoch, pool])
+        order = sort_by_length(source_lengths, target_lengths, rng.permutation(len(rows)))
+        packed = pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
+        return [rows[packed[index]] for index in rng.permutation(len(packed))]
+
+
+def batch_indices(
+    corpus: ParallelCorpus,
+    max_tokens: int,
+    seed: int,
+    epoch: int,
+    max_sentences: int | None = None,
+    pool_rows: int = POOL_ROWS,
+) -> Iterator[Rows]:
+    """The rows of every batch of one epoch, in the order that :class:`TrainingBatches` hands them out."""
+    check_max_tokens(corpus, max_tokens, max_sentences)
+    plan = EpochPlan(len(corpus), seed, pool_rows)
+    for pool in range(plan.num_pools):
+        yield from plan.batches(corpus, epoch, pool, max_tokens, max_sentences)
+
+
+def validation_batches(corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None) -> list[Batch]:
+    """Every pair once, shortest first; always the same batches.
+
+    Raises:
+        ConfigError: if a sentence is longer than ``max_tokens``.
+    """
+    check_max_tokens(corpus, max_tokens, max_sentences)
+    rows = len(corpus)
+    source_lengths, target_lengths = corpus.source_lengths(0, rows), corpus.target_lengths(0, rows)
+    order = sort_by_length(source_lengths, target_lengths, np.arange(rows))
+    return [
+        collate(corpus, packed) for packed in pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
+    ]
