@@ -6,10 +6,11 @@ Every run folder holds ``config.yaml`` (the resolved config), ``metrics.jsonl`` 
 
 import contextlib
 import json
+import math
 import os
 import platform
+import secrets
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,24 +28,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error.
 
     A reader, or a run killed half-way, sees either the old file or the complete new one.
+
+    Raises:
+        ConfigError: if ``path`` is a folder or a device, or its folder cannot be written.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # renaming over /dev/null would destroy it
+        kind = "folder" if path.is_dir() else "device"
+        raise ConfigError(f"{path}: must be the name of a file to write, is a {kind}.")
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        # Made here and now, so that a folder without permission is found out before the work, not after it.
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}.") from None
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())  # the content before the name: a power cut must not leave an empty file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def make_folder(path: str | Path) -> Path:
@@ -93,6 +98,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         found = "is empty" if not text.strip() else f"is not valid JSON (line {error.lineno}: {error.msg})"
         raise DataError(f"{path}: must be {what}, {found}.") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or nesting without end
+        raise DataError(f"{path}: must be {what}, is JSON beyond all limits.") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: must be {what}, a JSON object, is a {type(value).__name__}.")
     return value
@@ -124,8 +131,9 @@ class RunFolder:
         write_json(self.path / "run.json", self._info)
 
     def log(self, **values: Any) -> None:
-        """Append one event to ``metrics.jsonl``, with the time of day."""
-        line = json.dumps({"time": _timestamp(time.time()), **values}, ensure_ascii=False)
+        """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""
+        event = _finite({"time": _timestamp(time.time()), **values})
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -134,6 +142,15 @@ class RunFolder:
         self._info["seconds"] = round(time.time() - self._started, 3)
         self._info |= cost
         write_json(self.path / "run.json", self._info)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with None for NaN and infinity, which JSON does not know: a diverging loss must still be logged."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def machine_name() -> str:

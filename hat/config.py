@@ -60,8 +60,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        values = _parse_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -72,38 +72,98 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, except that a key written twice is an error: the first value would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = (key_node.tag, key_node.value) if isinstance(key_node, yaml.ScalarNode) else key_node
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key_node.value}' stands here twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str) -> Any:
+    loader = _UniqueKeyLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def to_yaml(config: BaseModel) -> str:
     """The config as YAML text that :func:`load_config` reads back to an equal object."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=110, default_flow_style=None)
+    return yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, width=110, default_flow_style=None, allow_unicode=True
+    )
 
 
 def describe_validation_error(schema: type[BaseModel], error: ValidationError) -> str:
     """All broken rules in one line: dotted key, what must hold, what it is."""
-    return "; ".join(_describe(schema, item) for item in error.errors(include_url=False))
+    problems: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        key = _key(schema, item)
+        problem, value = _describe(schema, item)
+        if problem is not None and problem not in problems.setdefault(key, []):
+            problems[key].append(problem)
+            found[key] = value
+    # Several problems of one key: the value fits none of the types that the field may have.
+    return "; ".join(
+        f"{key}{': ' if key else ''}{' or '.join(texts)}{found[key]}" for key, texts in problems.items() if texts
+    )
 
 
-def _describe(schema: type[BaseModel], item: Mapping[str, Any]) -> str:
-    location = tuple(item["loc"])
-    # Union members and custom validators add tags that are no keys of the file; numbers are list positions.
-    key = ".".join(str(part) for part in location if not str(part).startswith(("function-", "tuple[", "constrained-")))
-    prefix = f"{key}: " if key else ""
-    kind = item["type"]
+def _key(schema: type[BaseModel], item: Mapping[str, Any]) -> str:
+    """The dotted key an error is about: field names, list positions and unknown keys, without pydantic's own tags."""
+    location = item["loc"]
+    parts: list[str] = []
+    section: type[BaseModel] | None = schema
+    free = False  # inside a mapping whose keys are the user's
+    for index, part in enumerate(location):
+        unknown = index == len(location) - 1 and item["type"] in ("extra_forbidden", "invalid_key")
+        if section is not None and part in section.model_fields:
+            annotation = section.model_fields[str(part)].annotation
+            section, free = _nested_section(annotation), _holds_mapping(annotation)
+        elif not (isinstance(part, int) or free or unknown):
+            continue  # names a member of a union or a validator
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _describe(schema: type[BaseModel], item: Mapping[str, Any]) -> tuple[str | None, str]:
+    """What must hold and ``, is <value>``; None for a problem that only follows from another one."""
+    kind, value = item["type"], f", is {shorten(item['input'])}"
     if kind == "extra_forbidden":
+        location = item["loc"]
         parent = _section_at(schema, location[:-1])
         hint = did_you_mean(str(location[-1]), parent.model_fields) if parent is not None else "Remove it."
-        return f"{prefix}no such setting. {hint}"
+        return f"no such setting. {hint}", ""
     if kind == "missing":
-        return f"{prefix}is required and has no value"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return "is required and has no value", ""
     if kind in ("value_error", "assertion_error"):
-        return f"{prefix}{message}"
-    message = message[0].lower() + message[1:].replace("Input should", "must")
-    message = message.replace("input should", "must", 1)
-    return f"{prefix}{message}, is {_shorten(item['input'])}"
+        return item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "), ""
+    if kind in ("model_type", "model_attributes_type", "dict_type", "dataclass_type"):
+        return "must be a section of 'key: value' lines", value
+    if kind in ("tuple_type", "list_type", "set_type"):
+        return "must be a list", value
+    if kind in ("int_type", "int_parsing", "int_from_float"):
+        return "must be a whole number", value
+    if kind == "too_short":
+        least = item["ctx"]["min_length"]
+        given = item["input"]
+        return (None if len(given) >= least else f"must hold {least} or more items"), value
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return message.replace("input should", "must", 1), value
 
 
-def _shorten(value: object) -> str:
-    text = repr(value)
+def shorten(value: object) -> str:
+    """A value of the user's as it looks in a config, cut where it is long, for an error message."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -125,6 +185,10 @@ def _nested_section(annotation: Any) -> type[BaseModel] | None:
         found = [section for arg in get_args(annotation) if (section := _nested_section(arg)) is not None]
         return found[0] if found else None
     return None
+
+
+def _holds_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(_holds_mapping(arg) for arg in get_args(annotation))
 
 
 def _inline_sections(schema: type[BaseModel], values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -149,8 +213,8 @@ def _apply_override(values: dict[str, Any], override: str, schema: type[BaseMode
     if not equals or not key:
         raise ConfigError(f"'{override}': an override must look like section.key=value.")
     try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
+        value = _parse_yaml(text) if text else None
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"'{override}': the value is not valid YAML; put quotes around it.") from None
     *parents, last = key.split(".")
     target = values
@@ -162,9 +226,9 @@ def _apply_override(values: dict[str, Any], override: str, schema: type[BaseMode
             where = ".".join(parents[: depth + 1])
             raise ConfigError(f"'{override}': {where} is a value, not a section.")
         target = child
-    section = (
-        _nested_section(schema.model_fields[last].annotation) if not parents and last in schema.model_fields else None
-    )
+    parent = _section_at(schema, parents)
+    field = parent.model_fields.get(last) if parent is not None else None
+    section = _nested_section(field.annotation) if field is not None else None
     if section is not None and isinstance(value, str):
         value = _inline_sections(section, read_yaml(Path(value)), Path(value))
     target[last] = value

@@ -5,6 +5,7 @@ Results go to stdout; progress and logs go to stderr.
 """
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -57,6 +58,11 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"{name}: the disk is full; make room and start the command again.", file=sys.stderr)
+        return 2
     return 0
 
 

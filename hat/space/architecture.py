@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hat.artifacts import read_json, write_json
-from hat.config import describe_validation_error
+from hat.config import describe_validation_error, shorten
 from hat.errors import ConfigError
 
 FORMAT = "hat.architecture/1"
@@ -37,14 +37,14 @@ class EncoderSpec(_Value):
     """The encoder: its width and its active layers, first layer first."""
 
     embed_dim: int = Field(gt=0)
-    layers: tuple[EncoderLayerSpec, ...] = Field(min_length=1)
+    layers: tuple[EncoderLayerSpec, ...] = Field(min_length=1, strict=False)  # JSON has lists, no tuples
 
 
 class DecoderSpec(_Value):
     """The decoder: its width and its active layers, first layer first."""
 
     embed_dim: int = Field(gt=0)
-    layers: tuple[DecoderLayerSpec, ...] = Field(min_length=1)
+    layers: tuple[DecoderLayerSpec, ...] = Field(min_length=1, strict=False)
 
 
 class Architecture(_Value):
@@ -79,21 +79,22 @@ class Architecture(_Value):
         return self
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "architecture") -> "Architecture":
+    def from_dict(cls, values: object, where: str = "architecture") -> "Architecture":
         """The architecture a JSON object describes; ``where`` starts the message of a ConfigError.
 
         A ``"found"`` object, which ``hat-search`` adds, is left out: it says nothing about the network.
         """
+        if not isinstance(values, dict):
+            raise ConfigError(f"{where}: must be an architecture (a JSON object), is {shorten(values)}.")
         values = dict(values)
         found_format = values.pop("format", None)
         if found_format != FORMAT:
-            raise ConfigError(f'{where}: "format" must be "{FORMAT}", is {found_format!r}.')
+            raise ConfigError(f'{where}: "format" must be "{FORMAT}", is {shorten(found_format)}.')
         values.pop("found", None)
         try:
-            # Through JSON mode, so that lists become tuples while numbers stay strictly whole.
-            return cls.model_validate(_tuples(values))
+            return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{where}: {describe_validation_error(cls, error)}.") from None
+            raise ConfigError(f"{where}: {describe_validation_error(cls, error)}") from None
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Architecture":
@@ -113,10 +114,3 @@ class Architecture(_Value):
         """Short form for logs: ``enc 512x6 dec 640x3``, width times depth."""
         encoder, decoder = self.encoder, self.decoder
         return f"enc {encoder.embed_dim}x{len(encoder.layers)} dec {decoder.embed_dim}x{len(decoder.layers)}"
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as tuples, which strict validation wants."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hat.config import Section, load_config
+from hat.config import Section, load_config, shorten
 from hat.space.architecture import (
     Architecture,
     DecoderLayerSpec,
@@ -20,15 +20,28 @@ from hat.space.architecture import (
 Choices = tuple[int, ...]
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+def _stack_choices(value: object) -> Choices:
+    """``[512, 640]``, or ``512`` for a single choice."""
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not numbers or not all(_is_positive(number) for number in numbers) or len(set(numbers)) != len(numbers):
+        raise ValueError(f"must hold whole numbers above 0, each once, like [1, 2], is {shorten(value)}")
+    return numbers
 
 
-Positive = Annotated[int, Field(gt=0)]
-StackChoices = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_as_list)]
-LayerChoices = Annotated[
-    tuple[Positive, ...] | tuple[tuple[Positive, ...], ...], Field(min_length=1), BeforeValidator(_as_list)
-]
+def _layer_choices(value: object) -> Choices | tuple[Choices, ...]:
+    """``[512, 1024]`` for all layers alike, or one such list per layer."""
+    if isinstance(value, list | tuple) and any(isinstance(item, list | tuple) for item in value):
+        return tuple(_stack_choices(item) for item in value)
+    return _stack_choices(value)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+Positive = Annotated[int, Field(gt=0, strict=True)]
+StackChoices = Annotated[Choices, BeforeValidator(_stack_choices)]
+LayerChoices = Annotated[Choices | tuple[Choices, ...], BeforeValidator(_layer_choices)]
 
 
 class EncoderSpace(Section):
@@ -107,14 +120,9 @@ class SearchSpace(Section):
             choices = getattr(stack, knob)
             if isinstance(choices[0], tuple) and len(choices) != depth:
                 raise ValueError(f"{name}.{knob} must have one list for each of the {depth} layers, has {len(choices)}")
-            lists = choices if isinstance(choices[0], tuple) else (choices,)
-            for one in lists:
-                if not one or len(set(one)) != len(one):
-                    raise ValueError(f"{name}.{knob} must hold at least one choice and none twice, is {list(one)}")
-                if knob.endswith("heads"):
-                    for heads in one:
-                        if self.qkv_dim % heads:
-                            raise ValueError(f"{name}.{knob} must divide qkv_dim ({self.qkv_dim}), is {heads}")
+            for heads in _flat(choices) if knob.endswith("heads") else ():
+                if self.qkv_dim % heads:
+                    raise ValueError(f"{name}.{knob} must divide qkv_dim ({self.qkv_dim}), is {heads}")
         maximum: EncoderMaximum = getattr(self.maximum, name)
         for knob in EncoderMaximum.model_fields:
             bound, largest = getattr(maximum, knob), max(_flat(getattr(stack, knob)))
@@ -135,25 +143,19 @@ class SearchSpace(Section):
         """
         encoder_dim, decoder_dim = choose(self.encoder.embed_dim), choose(self.decoder.embed_dim)
         encoder_depth, decoder_depth = choose(self.encoder.num_layers), choose(self.decoder.num_layers)
-        knobs = zip(*(self.layer_choices("encoder", knob) for knob in ENCODER_LAYER_KNOBS), strict=True)
-        encoder_layers = [
-            EncoderLayerSpec(**{name: choose(c) for name, c in zip(ENCODER_LAYER_KNOBS, choices, strict=True)})
-            for choices, _ in zip(knobs, range(encoder_depth), strict=False)
-        ]
-        knobs = zip(*(self.layer_choices("decoder", knob) for knob in DECODER_LAYER_KNOBS), strict=True)
-        decoder_layers = [
-            DecoderLayerSpec(
-                **{
-                    name: choose(_up_to(c, encoder_depth) if name == "attended_encoder_layers" else c)
-                    for name, c in zip(DECODER_LAYER_KNOBS, choices, strict=True)
-                }
-            )
-            for choices, _ in zip(knobs, range(decoder_depth), strict=False)
-        ]
+
+        def layer(stack: str, knobs: tuple[str, ...], index: int) -> dict[str, int]:
+            choices = {knob: self.layer_choices(stack, knob)[index] for knob in knobs}
+            if "attended_encoder_layers" in choices:
+                choices["attended_encoder_layers"] = _up_to(choices["attended_encoder_layers"], encoder_depth)
+            return {knob: choose(choices[knob]) for knob in knobs}
+
+        encoder = [EncoderLayerSpec(**layer("encoder", ENCODER_LAYER_KNOBS, i)) for i in range(encoder_depth)]
+        decoder = [DecoderLayerSpec(**layer("decoder", DECODER_LAYER_KNOBS, i)) for i in range(decoder_depth)]
         return Architecture(
             qkv_dim=self.qkv_dim,
-            encoder=EncoderSpec(embed_dim=encoder_dim, layers=tuple(encoder_layers)),
-            decoder=DecoderSpec(embed_dim=decoder_dim, layers=tuple(decoder_layers)),
+            encoder=EncoderSpec(embed_dim=encoder_dim, layers=tuple(encoder)),
+            decoder=DecoderSpec(embed_dim=decoder_dim, layers=tuple(decoder)),
         )
 
     def sample(self, rng: random.Random) -> Architecture:
