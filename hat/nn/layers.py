@@ -1,6 +1,7 @@
 """Encoder and decoder: layers that are told their own sizes, and the stacks that walk through them."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -185,10 +186,11 @@ class Decoder(nn.Module):
         Source: HAT, section 2.1. The authors' program attends copies of the last layer when the encoder is
         shallower than its maximum; here the last n *active* layers are meant.
         """
-        return [
-            layer.cross_attn.memory(list(encoded.layers[: -n - 1 : -1]), encoded.bias)
-            for layer, n in zip(self.layers, (s.attended_encoder_layers for s in spec.layers), strict=False)
-        ]
+        memories = []
+        for layer, layer_spec in zip(self.layers, spec.layers, strict=False):
+            attended = encoded.layers[-layer_spec.attended_encoder_layers :]
+            memories.append(cast(DecoderLayer, layer).cross_attn.memory(list(reversed(attended)), encoded.bias))
+        return memories
 
     def forward(self, x: Tensor, spec: DecoderSpec, encoded: Encoded, dropout: Dropout) -> Tensor:
         """Teacher-forced pass over embedded tokens (B, T, D) → (B, T, D)."""

@@ -1,0 +1,171 @@
+"""Batched beam search over a standalone Transformer, one position a step, with incremental state."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from hat.config import Section
+from hat.nn.layers import DecoderState, Encoded
+from hat.nn.transformer import Transformer
+from hat.special_ids import EOS_ID, PAD_ID
+
+
+class BeamOptions(Section):
+    """How the best translation is looked for."""
+
+    beam: int = Field(default=5, gt=0)
+    """Hypotheses kept at every step; 1 is greedy decoding."""
+    length_penalty: float = 1.0
+    """A hypothesis scores its summed log-probability / length^penalty, the end symbol counting."""
+    max_length_ratio: float = Field(default=1.0, ge=0)
+    """Longest translation: ratio * source length + offset, the source's end symbol counting, the target's not."""
+    max_length_offset: int = Field(default=200, ge=0)
+    min_length: int = Field(default=1, ge=0)
+    """Shortest translation, the end symbol not counting."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "BeamOptions":
+        if self.max_length_ratio == 0 and self.max_length_offset < max(self.min_length, 1):
+            raise ValueError(
+                f"max_length_offset must be at least min_length ({self.min_length}) and 1 when max_length_ratio is 0, "
+                f"is {self.max_length_offset}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One finished translation."""
+
+    tokens: tuple[int, ...]
+    """Token ids; the last one is the end symbol."""
+    score: float
+    """Summed log-probability (nats) / length^penalty."""
+    token_scores: tuple[float, ...]
+    """Log-probability of every token, in nats."""
+
+
+@torch.inference_mode()
+def beam_search(model: Transformer, source: Tensor, options: BeamOptions) -> list[list[Hypothesis]]:
+    """Translate a batch.
+
+    Args:
+        model: in evaluation mode.
+        source: token ids (B, S), each row ending with the end symbol, padded on the right.
+        options: beam, penalty and length limits.
+
+    Returns:
+        For each sentence up to ``beam`` hypotheses, best first.
+    """
+    return search_encoded(model, model.encode(source), source.ne(PAD_ID).sum(1), options)
+
+
+@torch.inference_mode()
+def search_encoded(
+    model: Transformer, encoded: Encoded, source_lengths: Tensor, options: BeamOptions
+) -> list[list[Hypothesis]]:
+    """Beam search from the encoder's output; ``source_lengths`` (B,) count tokens with their end symbol.
+
+    A sentence is done when ``beam`` hypotheses have ended; an end symbol counts only among the ``beam`` best
+    candidates of its step, and at the maximum length it is the only candidate. Done sentences leave the batch.
+
+    Source: HAT (arXiv:2005.14187), section 3.2, names beam and penalty; what ends a sentence is as in the authors'
+    program, which takes the padded source length where this takes each sentence's own.
+    """
+    ratio, offset = options.max_length_ratio, options.max_length_offset
+    limits = [max(int(ratio * length + offset), options.min_length, 1) for length in source_lengths.tolist()]
+    search = _Search(model, encoded, limits, options)
+    while search.sentences:
+        search.advance()
+    return [sorted(finished, key=lambda hypothesis: -hypothesis.score)[: options.beam] for finished in search.finished]
+
+
+class _Search:
+    """The unfinished part of a batch: R sentences, ``beam`` rows each."""
+
+    def __init__(self, model: Transformer, encoded: Encoded, limits: list[int], options: BeamOptions) -> None:
+        self.model = model
+        self.options = options
+        self.limits = limits
+        self.finished: list[list[Hypothesis]] = [[] for _ in limits]
+        self.sentences = list(range(len(limits)))  # original numbers of the R sentences
+        self.state: DecoderState = model.start(encoded, options.beam)
+        device = encoded.layers[0].device
+        rows = len(limits)
+        self.tokens = torch.full((rows, options.beam, 1), EOS_ID, dtype=torch.int64, device=device)
+        # Summed log-probability after each position; at first only one row of each sentence is alive.
+        self.scores = torch.zeros(rows, options.beam, 1, device=device)
+        self.scores[:, 1:] = float("-inf")
+
+    def advance(self) -> None:
+        """Add one token to every hypothesis, put finished ones aside, drop finished sentences."""
+        beam = self.options.beam
+        total = self._next_scores()  # (R, beam, V)
+        vocab = total.size(2)
+        candidates, indices = total.flatten(1).topk(min(2 * beam, beam * vocab - 1), dim=1)  # best first
+        parents = indices.div(vocab, rounding_mode="floor")
+        tokens = indices - parents * vocab
+        ends = tokens.eq(EOS_ID)
+        self._finish(candidates, parents, ends)
+
+        # The best candidates that go on: a stable sort moves the ended ones to the back.
+        order = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :beam]
+        keep = self._unfinished()
+        order, parents, tokens, candidates = (x[keep] for x in (order, parents, tokens, candidates))
+        parents, tokens, candidates = (x.gather(1, order) for x in (parents, tokens, candidates))
+        offsets = torch.as_tensor(keep, device=parents.device)[:, None] * beam
+        if len(keep) < len(self.sentences):
+            self.sentences = [self.sentences[row] for row in keep]
+            self.state.select_sentences(torch.as_tensor(keep, device=parents.device))
+        rows = (offsets + parents).flatten()
+        self.state.reorder(rows)
+        self.tokens = torch.cat([self.tokens.flatten(0, 1)[rows].unflatten(0, (-1, beam)), tokens[..., None]], 2)
+        self.scores = torch.cat([self.scores.flatten(0, 1)[rows].unflatten(0, (-1, beam)), candidates[..., None]], 2)
+
+    def _next_scores(self) -> Tensor:
+        """Summed log-probability of every hypothesis with every next token, forbidden ones at -inf."""
+        logits = self.model.step(self.tokens[:, :, -1].flatten(), self.state)
+        scores = torch.log_softmax(logits.float(), dim=-1).unflatten(0, (-1, self.options.beam))
+        scores[..., PAD_ID] = float("-inf")
+        length = self.tokens.size(2) - 1  # tokens written so far
+        if length < self.options.min_length:
+            scores[..., EOS_ID] = float("-inf")
+        full = [row for row, sentence in enumerate(self.sentences) if length >= self.limits[sentence]]
+        if full:
+            ending = scores[full, :, EOS_ID]
+            scores[full] = float("-inf")
+            scores[full, :, EOS_ID] = ending
+        return scores + self.scores[:, :, -1:]
+
+    def _finish(self, candidates: Tensor, parents: Tensor, ends: Tensor) -> None:
+        """Put aside the hypotheses that end now; only those among the ``beam`` best candidates count."""
+        beam = self.options.beam
+        ended = ends[:, :beam] & candidates[:, :beam].isfinite()
+        if not bool(ended.any()):
+            return
+        length = self.tokens.size(2)  # with the end symbol that comes now, without the one at the start
+        for row, column in ended.nonzero().tolist():
+            finished = self.finished[self.sentences[row]]
+            if len(finished) == beam:
+                continue
+            parent = int(parents[row, column])
+            sums = [*self.scores[row, parent].tolist(), float(candidates[row, column])]
+            finished.append(
+                Hypothesis(
+                    tokens=(*self.tokens[row, parent, 1:].tolist(), EOS_ID),
+                    score=sums[-1] / length**self.options.length_penalty,
+                    token_scores=tuple(after - before for before, after in pairwise(sums)),
+                )
+            )
+
+    def _unfinished(self) -> list[int]:
+        """Rows of the sentences that go on: not enough hypotheses yet, and room for another token."""
+        length = self.tokens.size(2) - 1
+        return [
+            row
+            for row, sentence in enumerate(self.sentences)
+            if len(self.finished[sentence]) < self.options.beam and length < self.limits[sentence]
+        ]
