@@ -1,0 +1,23 @@
+"""hat-prepare: parallel text → a data-bin folder that training reads."""
+
+import sys
+from collections.abc import Sequence
+
+from hat.cli.command import run_command
+from hat.recipes.prepare import PrepareConfig, prepare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(
+        name="hat-prepare",
+        description="Tokenise parallel text, build vocabularies, and write token ids that training maps into memory.",
+        example="hat-prepare configs/multi30k/prepare.yaml workers=4",
+        schema=PrepareConfig,
+        recipe=prepare,
+        argv=argv,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

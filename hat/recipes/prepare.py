@@ -1,0 +1,349 @@
+"""Parallel text → a data-bin folder: tokenisers, vocabularies and memory-mapped token ids."""
+
+import functools
+import logging
+import re
+import secrets
+import shutil
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from tqdm import tqdm
+
+from hat.artifacts import RunFolder, make_folder, read_text, write_json
+from hat.config import Section, load_config
+from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize, count_pieces, count_words
+from hat.data.codec import TextCodec
+from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
+from hat.data.learning import learn_bpe, learn_sentencepiece, sample_lines
+from hat.data.settings import TextPair, TokenizerConfig, VocabularyConfig
+from hat.data.text import Chunk, parallel_chunks
+from hat.data.tokenizer import BpeTokenizer, SentencePieceTokenizer, Tokenizer, WhitespaceTokenizer, read_model_bytes
+from hat.data.vocabulary import Vocabulary
+from hat.errors import ConfigError, DataError, HatError
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_PAIRS = 5_000
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class PrepareConfig(Section):
+    """Settings of ``hat-prepare``. Paths are relative to the current folder."""
+
+    output: Path
+    """The data-bin folder to make."""
+    source_language: str
+    """Code of the source language, such as ``en``."""
+    target_language: str
+    """Code of the target language."""
+    train: TextPair
+    """The training text."""
+    valid: TextPair
+    """The validation text."""
+    test: dict[str, TextPair] = Field(default_factory=dict)
+    """Test texts by name."""
+    tokenizer: TokenizerConfig
+    """How lines become pieces."""
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    """Which pieces get an id."""
+    min_tokens: int = Field(default=1, ge=1)
+    """Training pairs with a shorter side are dropped."""
+    max_tokens: int | None = Field(default=250, ge=1)
+    """Training pairs with a longer side are dropped (end symbol not counted); null keeps all."""
+    max_length_ratio: float | None = Field(default=None, ge=1)
+    """Training pairs whose longer side is more than this many times the shorter are dropped; null keeps all."""
+    workers: int = Field(default=1, ge=1)
+    """Processes; the result does not depend on it."""
+    seed: int = Field(default=1, ge=0)
+    """Draws the lines that sentencepiece learns from, where there are more than ``tokenizer.sample_lines``."""
+    overwrite: bool = False
+    """Replace a data-bin folder that was made with other settings or from other files."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PrepareConfig":
+        for name in self.test:
+            if not re.fullmatch(r"[\w-]+", name) or name in ("train", "valid"):
+                raise ValueError(f"test: a name must be letters, digits, _ or -, and not train or valid; is '{name}'")
+        if self.max_tokens is not None and self.max_tokens < self.min_tokens:
+            raise ValueError(f"max_tokens must be at least min_tokens = {self.min_tokens}, is {self.max_tokens}")
+        return self
+
+    def pair_filter(self) -> PairFilter:
+        """Which training pairs are kept."""
+        return PairFilter(
+            min_tokens=self.min_tokens, max_tokens=self.max_tokens, max_length_ratio=self.max_length_ratio
+        )
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Make the data-bin folder ``config.output``, or keep the one that the same settings and files gave before.
+
+    It is written beside its place and moved there when complete, so that an interrupted run leaves nothing half-made.
+
+    Raises:
+        ConfigError: if the folder exists and was made otherwise, and ``overwrite`` is not set.
+        DataError: if a text is missing, empty, not UTF-8, damaged, or the two sides do not have equally many lines.
+    """
+    inputs = _fingerprints(config)
+    if _is_up_to_date(config, inputs):
+        logger.info("%s was made with these settings from these files before: kept", config.output)
+        return config.output
+    partial = config.output.with_name(f".{config.output.name}.{secrets.token_hex(4)}.partial")
+    make_folder(partial)
+    try:
+        run = RunFolder(partial, config, command="hat-prepare")
+        with Workers(config.workers) as workers:
+            meta = _build(config, partial, workers, inputs)
+        write_json(partial / "meta.json", meta.model_dump())
+        _report(meta, run)
+        run.finish()
+        _move(partial, config.output)
+    except OSError as error:
+        raise DataError(f"{config.output}: cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return config.output
+
+
+def _build(config: PrepareConfig, folder: Path, workers: Workers, inputs: dict[str, dict[str, int]]) -> CorpusMeta:
+    """All files of the data-bin but ``meta.json``, whose content is returned."""
+    tokenizers = _make_tokenizers(config, workers)
+    for side, tokenizer in zip(("source", "target"), tokenizers, strict=True):
+        tokenizer.save(folder / "tokenizer" / side)
+    vocabularies = _make_vocabularies(config, folder / "tokenizer", workers)
+    codec = TextCodec(tokenizers[0], vocabularies[0], tokenizers[1], vocabularies[1])
+    codec.save(folder / "tokenizer")
+    splits = {}
+    for split, pair in {"train": config.train, "valid": config.valid, **config.test}.items():
+        splits[split] = _write_split(config, folder, split, pair, codec, workers)
+    return CorpusMeta(
+        source_language=config.source_language,
+        target_language=config.target_language,
+        source_vocab_size=len(codec.source_vocabulary),
+        target_vocab_size=len(codec.target_vocabulary),
+        joint_vocabulary=codec.joint_vocabulary,
+        splits=splits,
+        tokenizer=config.tokenizer.model_dump(mode="json"),
+        inputs=inputs,
+    )
+
+
+def _make_tokenizers(config: PrepareConfig, workers: Workers) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenisers of source and target, learnt from the training text unless files are given."""
+    options = config.tokenizer
+    source, target = options.for_language(config.source_language), options.for_language(config.target_language)
+    if options.kind == "whitespace":
+        return WhitespaceTokenizer(source), WhitespaceTokenizer(target)
+    if options.kind == "bpe":
+        if options.codes is not None:
+            first, last = options.codes[0], options.codes[-1]
+            codes = read_text(first, "BPE codes"), read_text(last, "BPE codes")
+            return BpeTokenizer(codes[0], source, where=first), BpeTokenizer(codes[1], target, where=last)
+        assert options.merges is not None
+        count = functools.partial(count_words, source_settings=source, target_settings=target)
+        counts = _sum(workers.map(count, _train_chunks(config, "counting words")))
+        logger.info("learning %d BPE merges", options.merges)
+        if options.joint:
+            joint = learn_bpe(counts[0] + counts[1], options.merges)
+            return BpeTokenizer(joint, source), BpeTokenizer(joint, target)
+        learnt = learn_bpe(counts[0], options.merges), learn_bpe(counts[1], options.merges)
+        return BpeTokenizer(learnt[0], source), BpeTokenizer(learnt[1], target)
+    if options.model is not None:
+        first, last = options.model[0], options.model[-1]
+        models = read_model_bytes(first), read_model_bytes(last)
+        return SentencePieceTokenizer(models[0], source, first), SentencePieceTokenizer(models[1], target, last)
+    models = _learn_sentencepiece(config)
+    return SentencePieceTokenizer(models[0], source), SentencePieceTokenizer(models[1], target)
+
+
+def _learn_sentencepiece(config: PrepareConfig) -> tuple[bytes, bytes]:
+    options = config.tokenizer
+    assert options.vocab_size is not None
+    models = []
+    for sides in [(0, 1)] if options.joint else [(0,), (1,)]:
+        lines = (
+            pair[side].lower() if options.lowercase else pair[side]
+            for chunk in _train_chunks(config, "reading lines to learn from")
+            for _, *pair in chunk.pairs()
+            for side in sides
+        )
+        sample = sample_lines(lines, options.sample_lines, config.seed)
+        logger.info("learning %d sentencepiece pieces from %d lines", options.vocab_size, len(sample))
+        models.append(learn_sentencepiece(sample, options.vocab_size, options.model_type))
+    return models[0], models[-1]
+
+
+def _make_vocabularies(config: PrepareConfig, folder: Path, workers: Workers) -> tuple[Vocabulary, Vocabulary]:
+    """The vocabularies of source and target, from the pieces of the pairs that are kept unless files are given."""
+    options = config.vocabulary
+    if options.source is not None and options.target is not None:
+        given = Vocabulary.load(options.source), Vocabulary.load(options.target)
+        if options.joint and given[0] != given[1]:
+            raise DataError(
+                f"{options.source} and {options.target}: a joint vocabulary must have the same symbols on both sides, "
+                "these differ; give the same file twice, or set vocabulary.joint: false."
+            )
+        return given
+    count = functools.partial(count_pieces, folder=str(folder), pair_filter=config.pair_filter())
+    source_counts, target_counts = _sum(workers.map(count, _train_chunks(config, "building the vocabulary")))
+    if options.joint:
+        joint = Vocabulary.build(source_counts + target_counts, options.max_size, options.min_count)
+        return joint, joint
+    return (
+        Vocabulary.build(source_counts, options.max_size, options.min_count),
+        Vocabulary.build(target_counts, options.max_size, options.min_count),
+    )
+
+
+def _sum(counts: Iterable[tuple[Counter[str], Counter[str]]]) -> tuple[Counter[str], Counter[str]]:
+    totals: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for part in counts:
+        totals[0].update(part[0])
+        totals[1].update(part[1])
+    return totals
+
+
+def _write_split(
+    config: PrepareConfig, folder: Path, split: str, pair: TextPair, codec: TextCodec, workers: Workers
+) -> SplitMeta:
+    """The files of one split. Only training pairs are filtered; other splits keep their text for BLEU as well."""
+    pair_filter = config.pair_filter() if split == "train" else None
+    work = functools.partial(binarize, folder=str(folder / "tokenizer"), pair_filter=pair_filter)
+    chunks = _with_progress(parallel_chunks(pair.source, pair.target, _CHUNK_PAIRS), f"writing {split}")
+    unknown = [0, 0]
+    dropped: Counter[str] = Counter()
+    with ExitStack() as stack:
+        source = stack.enter_context(SentenceWriter(folder, f"{split}.source", len(codec.source_vocabulary)))
+        target = stack.enter_context(SentenceWriter(folder, f"{split}.target", len(codec.target_vocabulary)))
+        for chunk in workers.map(work, chunks):
+            source.append(chunk.source.ids, chunk.source.lengths)
+            target.append(chunk.target.ids, chunk.target.lengths)
+            unknown = [unknown[0] + chunk.source.unknown, unknown[1] + chunk.target.unknown]
+            dropped.update(chunk.dropped)
+            if pair_filter is None:
+                _append_text(folder, split, chunk)
+    if source.num_rows == 0:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        raise DataError(
+            f"{', '.join(pair.source)}: no pair is left for {split} ({reasons}); change min_tokens, max_tokens or "
+            "max_length_ratio."
+        )
+    return SplitMeta(
+        rows=source.num_rows,
+        source_tokens=source.num_tokens,
+        target_tokens=target.num_tokens,
+        source_unknown=unknown[0],
+        target_unknown=unknown[1],
+        dropped=dict(sorted(dropped.items())),
+    )
+
+
+def _append_text(folder: Path, split: str, chunk: BinaryChunk) -> None:
+    """Add a chunk's text to the files that BLEU is computed with."""
+    texts = {"source": chunk.source_text, "target": chunk.target_text, "target.tok": chunk.target_words}
+    for name, lines in texts.items():
+        with (folder / f"{split}.{name}.txt").open("a", encoding="utf-8", newline="\n") as file:
+            file.writelines(line + "\n" for line in lines)
+
+
+def _train_chunks(config: PrepareConfig, label: str) -> Iterator[Chunk]:
+    return _with_progress(parallel_chunks(config.train.source, config.train.target, _CHUNK_PAIRS), label)
+
+
+def _with_progress(chunks: Iterable[Chunk], label: str) -> Iterator[Chunk]:
+    """The chunks, with a progress bar on a terminal and a line now and then elsewhere."""
+    done, last_line = 0, time.monotonic()
+    with tqdm(desc=label, unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar:
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk)
+            bar.update(len(chunk))
+            if bar.disable and time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                logger.info("%s: %d pairs", label, done)
+    logger.info("%s: %d pairs, done", label, done)
+
+
+def _fingerprints(config: PrepareConfig) -> dict[str, dict[str, int]]:
+    """Size and CRC-32 of every input file, so that a repeated command sees whether they are still the same."""
+    paths = [
+        path for pair in (config.train, config.valid, *config.test.values()) for path in (*pair.source, *pair.target)
+    ]
+    paths += [*(config.tokenizer.codes or ()), *(config.tokenizer.model or ())]
+    paths += [path for path in (config.vocabulary.source, config.vocabulary.target) if path is not None]
+    found = {}
+    for path in dict.fromkeys(paths):
+        size = crc = 0
+        try:
+            with Path(path).open("rb") as file:
+                while block := file.read(1 << 20):
+                    size, crc = size + len(block), zlib.crc32(block, crc)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}; check the path in the config.") from None
+        found[path] = {"bytes": size, "crc32": crc}
+    return found
+
+
+def _is_up_to_date(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> bool:
+    """Whether ``config.output`` is what this run would make. Raises ConfigError when it may not be replaced."""
+    output = config.output
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return False
+    if not (output / "meta.json").is_file():
+        raise ConfigError(f"{output}: exists and is no data-bin folder; choose another output.")
+    difference = _difference(config, inputs)
+    if difference is None:
+        return True
+    if not config.overwrite:
+        raise ConfigError(f"{output}: exists already and {difference}; set overwrite: true or choose another output.")
+    return False
+
+
+def _difference(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> str | None:
+    """How the data-bin at ``config.output`` differs from what this run would make, or None."""
+    try:
+        made_with = load_config(PrepareConfig, config.output / "config.yaml")
+        meta = CorpusMeta.load(config.output)
+        for split in meta.splits:
+            ParallelCorpus.load(config.output, split)
+        TextCodec.load(config.output / "tokenizer")
+    except HatError as error:
+        return f"is damaged ({error})"
+    for name in sorted(set(PrepareConfig.model_fields) - {"workers", "overwrite"}):
+        if getattr(made_with, name) != getattr(config, name):
+            return f"was made with other settings ({name})"
+    changed = [path for path in inputs if meta.inputs.get(path) != inputs[path]]
+    return f"{changed[0]} has changed since" if changed else None
+
+
+def _move(partial: Path, output: Path) -> None:
+    """Put the complete folder in its place; an old one is removed only after that."""
+    old = None
+    if output.exists():
+        old = partial.with_suffix(".old")
+        output.rename(old)
+    partial.rename(output)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def _report(meta: CorpusMeta, run: RunFolder) -> None:
+    """Log a table of the splits."""
+    shared = " (joint)" if meta.joint_vocabulary else ""
+    logger.info("vocabulary: %d source, %d target symbols%s", meta.source_vocab_size, meta.target_vocab_size, shared)
+    titles = ("split", "pairs", "dropped", "source tokens", "unknown", "target tokens", "unknown")
+    logger.info("%-16s %10s %9s %14s %8s %14s %8s", *titles)
+    for split, info in meta.splits.items():
+        rates = info.source_unknown / info.source_tokens, info.target_unknown / info.target_tokens
+        logger.info(
+            "%-16s %10d %9d %14d %8s %14d %8s", split, info.rows, sum(info.dropped.values()),
+            info.source_tokens, f"{rates[0]:.2%}", info.target_tokens, f"{rates[1]:.2%}",
+        )  # fmt: skip
+        run.log(event="split", split=split, **info.model_dump())
