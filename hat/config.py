@@ -17,9 +17,9 @@ from hat.errors import ConfigError, did_you_mean
 
 
 class Section(BaseModel):
-    """Base of every config section: immutable, and unknown keys are errors."""
+    """Base of every config section: immutable; unknown keys and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
