@@ -113,13 +113,13 @@ class _Search:
 
         # The best candidates that go on: a stable sort moves the ended ones to the back.
         order = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :beam]
-        keep = self._unfinished()
+        keep = torch.tensor(self._unfinished(), dtype=torch.int64, device=parents.device)
         order, parents, tokens, candidates = (x[keep] for x in (order, parents, tokens, candidates))
         parents, tokens, candidates = (x.gather(1, order) for x in (parents, tokens, candidates))
-        offsets = torch.as_tensor(keep, device=parents.device)[:, None] * beam
         if len(keep) < len(self.sentences):
-            self.sentences = [self.sentences[row] for row in keep]
-            self.state.select_sentences(torch.as_tensor(keep, device=parents.device))
+            self.sentences = [self.sentences[row] for row in keep.tolist()]
+            self.state.select_sentences(keep)
+        offsets = keep[:, None] * beam
         rows = (offsets + parents).flatten()
         self.state.reorder(rows)
         self.tokens = torch.cat([self.tokens.flatten(0, 1)[rows].unflatten(0, (-1, beam)), tokens[..., None]], 2)
