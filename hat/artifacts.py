@@ -112,10 +112,12 @@ class RunFolder:
         path: the folder; made if needed.
         config: the resolved config, written to ``config.yaml``.
         command: the name of the command, for ``run.json``.
+        writes: False on the processes of a distributed run that leave writing to the main one.
     """
 
-    def __init__(self, path: str | Path, config: BaseModel, command: str) -> None:
+    def __init__(self, path: str | Path, config: BaseModel, command: str, writes: bool = True) -> None:
         self.path = make_folder(path)
+        self._writes = writes
         self._started = time.time()
         self._info: dict[str, Any] = {
             "command": command,
@@ -127,18 +129,38 @@ class RunFolder:
             "python": platform.python_version(),
             "started": _timestamp(self._started),
         }
-        write_text(self.path / "config.yaml", to_yaml(config))
-        write_json(self.path / "run.json", self._info)
+        if writes:
+            write_text(self.path / "config.yaml", to_yaml(config))
+            write_json(self.path / "run.json", self._info)
 
     def log(self, **values: Any) -> None:
         """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""
+        if not self._writes:
+            return
         event = _finite({"time": _timestamp(time.time()), **values})
         line = json.dumps(event, ensure_ascii=False, allow_nan=False)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def forget_after(self, update: int) -> None:
+        """Drop the events of later updates: a run that continues from ``update`` makes them again."""
+        path = self.path / "metrics.jsonl"
+        if not self._writes or not path.exists():
+            return
+        kept = []
+        for line in read_text(path, "metrics (one JSON object a line)").splitlines():
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a run that was killed while it wrote
+            if event.get("update", 0) <= update:
+                kept.append(line + "\n")
+        write_text(path, "".join(kept))
+
     def finish(self, **cost: Any) -> None:
         """Complete ``run.json`` with the seconds taken and what else the run cost."""
+        if not self._writes:
+            return
         self._info["seconds"] = round(time.time() - self._started, 3)
         self._info |= cost
         write_json(self.path / "run.json", self._info)

@@ -19,6 +19,10 @@ class DataError(HatError):
     """A corpus, vocabulary, checkpoint or results file is missing, damaged or of the wrong kind."""
 
 
+class TrainingError(HatError):
+    """Training cannot go on, for example because the loss is no longer a number."""
+
+
 class SearchError(HatError):
     """A search cannot give what was asked for, for example under an impossible latency limit."""
 

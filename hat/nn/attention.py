@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hat.nn.dropout import dropout
 from hat.nn.elastic import ElasticLinear
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None, dropout: float) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None, drop: float) -> Tensor:
     """Scaled dot-product attention of ``heads`` heads: the one place where a kernel is chosen.
 
     On the CPU, two batched products around a softmax are 2 to 10 times faster than
@@ -21,7 +22,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tenso
         value: shape (B, S, Q).
         heads: heads are contiguous groups of Q / heads features; the scale is (Q / heads)^-0.5.
         bias: added to the scores, 0 where attention is allowed and -inf where it is not; broadcasts to (B, H, T, S).
-        dropout: probability that an attention weight is dropped; 0 in evaluation.
+        drop: probability that an attention weight is dropped; 0 in evaluation.
 
     Returns:
         Shape (B, T, Q).
@@ -32,11 +33,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tenso
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
         weights = torch.softmax(scores, dim=-1)
-        mixed = torch.matmul(functional.dropout(weights, dropout, dropout > 0), value)
+        mixed = torch.matmul(dropout(weights, drop), value)
     else:
         if bias is not None:
             bias = bias.to(query.dtype)
-        mixed = functional.scaled_dot_product_attention(query, key, value, bias, dropout)
+        mixed = functional.scaled_dot_product_attention(query, key, value, bias, drop)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -84,7 +85,7 @@ class SelfAttention(nn.Module):
         self.out_proj = ElasticLinear(qkv_dim, max_dim)
 
     def forward(
-        self, x: Tensor, heads: int, bias: Tensor | None, dropout: float, cache: SelfAttentionCache | None = None
+        self, x: Tensor, heads: int, bias: Tensor | None, drop: float, cache: SelfAttentionCache | None = None
     ) -> Tensor:
         """Attend over ``x``, and over the earlier positions in ``cache`` when there is one.
 
@@ -94,7 +95,7 @@ class SelfAttention(nn.Module):
         if cache is not None:
             cache.append(key, value)
             key, value = cache.keys, cache.values
-        return self.out_proj(attention(query, key, value, heads, bias, dropout), x.size(-1))
+        return self.out_proj(attention(query, key, value, heads, bias, drop), x.size(-1))
 
 
 @dataclass
@@ -143,7 +144,7 @@ class CrossAttention(nn.Module):
             bias = bias.repeat(1, 1, 1, len(encoder_layers))
         return Memory(keys, values, bias)
 
-    def forward(self, x: Tensor, memory: Memory, heads: int, dropout: float) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory, heads: int, drop: float) -> Tensor:
         """Attend from ``x`` (N, T, D) to ``memory`` → (N, T, D).
 
         N is the memory's B, or, for one decoding step (T = 1), B times the beam: then the rows of one sentence
@@ -151,5 +152,5 @@ class CrossAttention(nn.Module):
         """
         query = self.q_proj(x, self.qkv_dim)
         grouped = query.reshape(memory.keys.size(0), -1, self.qkv_dim)  # (B, T or beam, Q)
-        mixed = attention(grouped, memory.keys, memory.values, heads, memory.bias, dropout)
+        mixed = attention(grouped, memory.keys, memory.values, heads, memory.bias, drop)
         return self.out_proj(mixed.reshape(query.shape), x.size(-1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hat.nn.attention import CrossAttention, Memory, SelfAttention, SelfAttentionCache, causal_bias
+from hat.nn.dropout import Dropout, dropout
 from hat.nn.elastic import ElasticLayerNorm, ElasticLinear
 from hat.space.architecture import (
     DecoderLayerSpec,
@@ -15,18 +16,6 @@ from hat.space.architecture import (
     EncoderLayerSpec,
     EncoderSpec,
 )
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Dropout probabilities of one stack in one forward pass; all zero in evaluation."""
-
-    residual: float = 0.0
-    """After embeddings, attention and feed-forward blocks."""
-    attention: float = 0.0
-    """Of attention weights."""
-    activation: float = 0.0
-    """After the ReLU."""
 
 
 class FeedForward(nn.Module):
@@ -37,10 +26,10 @@ class FeedForward(nn.Module):
         self.fc1 = ElasticLinear(max_dim, max_ffn_dim)
         self.fc2 = ElasticLinear(max_ffn_dim, max_dim)
 
-    def forward(self, x: Tensor, ffn_dim: int, dropout: float) -> Tensor:
+    def forward(self, x: Tensor, ffn_dim: int, activation_dropout: float) -> Tensor:
         """(..., D) → (..., D) through ``ffn_dim`` hidden units."""
         hidden = functional.relu(self.fc1(x, ffn_dim))
-        return self.fc2(_dropout(hidden, dropout), x.size(-1))
+        return self.fc2(dropout(hidden, activation_dropout), x.size(-1))
 
 
 class EncoderLayer(nn.Module):
@@ -54,14 +43,14 @@ class EncoderLayer(nn.Module):
         self.ffn = FeedForward(max_dim, maximum.ffn_dim)
         self.ffn_norm = ElasticLayerNorm(max_dim)
 
-    def forward(self, x: Tensor, spec: EncoderLayerSpec, bias: Tensor | None, dropout: Dropout) -> Tensor:
+    def forward(self, x: Tensor, spec: EncoderLayerSpec, bias: Tensor | None, probs: Dropout) -> Tensor:
         """(B, S, D) → (B, S, D); ``bias`` (B, 1, 1, S) hides padding."""
         y = self.self_attn_norm(x) if self.pre_norm else x
-        x = x + _dropout(self.self_attn(y, spec.self_attn_heads, bias, dropout.attention), dropout.residual)
+        x = x + dropout(self.self_attn(y, spec.self_attn_heads, bias, probs.attention), probs.residual)
         x = x if self.pre_norm else self.self_attn_norm(x)
 
         y = self.ffn_norm(x) if self.pre_norm else x
-        x = x + _dropout(self.ffn(y, spec.ffn_dim, dropout.activation), dropout.residual)
+        x = x + dropout(self.ffn(y, spec.ffn_dim, probs.activation), probs.residual)
         return x if self.pre_norm else self.ffn_norm(x)
 
 
@@ -86,20 +75,20 @@ class DecoderLayer(nn.Module):
         spec: DecoderLayerSpec,
         memory: Memory,
         bias: Tensor | None,
-        dropout: Dropout,
+        probs: Dropout,
         cache: SelfAttentionCache | None = None,
     ) -> Tensor:
         """(N, T, D) → (N, T, D); ``bias`` (T, T) hides the future and is not needed with a ``cache``."""
         y = self.self_attn_norm(x) if self.pre_norm else x
-        x = x + _dropout(self.self_attn(y, spec.self_attn_heads, bias, dropout.attention, cache), dropout.residual)
+        x = x + dropout(self.self_attn(y, spec.self_attn_heads, bias, probs.attention, cache), probs.residual)
         x = x if self.pre_norm else self.self_attn_norm(x)
 
         y = self.cross_attn_norm(x) if self.pre_norm else x
-        x = x + _dropout(self.cross_attn(y, memory, spec.cross_attn_heads, dropout.attention), dropout.residual)
+        x = x + dropout(self.cross_attn(y, memory, spec.cross_attn_heads, probs.attention), probs.residual)
         x = x if self.pre_norm else self.cross_attn_norm(x)
 
         y = self.ffn_norm(x) if self.pre_norm else x
-        x = x + _dropout(self.ffn(y, spec.ffn_dim, dropout.activation), dropout.residual)
+        x = x + dropout(self.ffn(y, spec.ffn_dim, probs.activation), probs.residual)
         return x if self.pre_norm else self.ffn_norm(x)
 
 
@@ -129,7 +118,7 @@ class Encoder(nn.Module):
         )
         self.final_norm = ElasticLayerNorm(maximum.embed_dim) if pre_norm else None
 
-    def forward(self, x: Tensor, spec: EncoderSpec, bias: Tensor | None, dropout: Dropout) -> Encoded:
+    def forward(self, x: Tensor, spec: EncoderSpec, bias: Tensor | None, probs: Dropout) -> Encoded:
         """Run the active layers on embedded tokens (B, S, E).
 
         With pre-norm the final LayerNorm applies to the last layer's output alone, as in the authors' program;
@@ -137,7 +126,7 @@ class Encoder(nn.Module):
         """
         outputs = []
         for layer, layer_spec in zip(self.layers, spec.layers, strict=False):
-            x = layer(x, layer_spec, bias, dropout)
+            x = layer(x, layer_spec, bias, probs)
             outputs.append(x)
         if self.final_norm is not None:
             outputs[-1] = self.final_norm(x)
@@ -192,12 +181,12 @@ class Decoder(nn.Module):
             memories.append(cast(DecoderLayer, layer).cross_attn.memory(list(reversed(attended)), encoded.bias))
         return memories
 
-    def forward(self, x: Tensor, spec: DecoderSpec, encoded: Encoded, dropout: Dropout) -> Tensor:
+    def forward(self, x: Tensor, spec: DecoderSpec, encoded: Encoded, probs: Dropout) -> Tensor:
         """Teacher-forced pass over embedded tokens (B, T, D) → (B, T, D)."""
         bias = causal_bias(x.size(1), x)
         layers = zip(self.layers, spec.layers, self.memories(encoded, spec), strict=False)
         for layer, layer_spec, memory in layers:
-            x = layer(x, layer_spec, memory, bias, dropout)
+            x = layer(x, layer_spec, memory, bias, probs)
         return x if self.final_norm is None else self.final_norm(x)
 
     def start(self, encoded: Encoded, spec: DecoderSpec, beam: int) -> DecoderState:
@@ -215,10 +204,6 @@ class Decoder(nn.Module):
             x = layer(x, layer_spec, memory, None, Dropout(), cache)
         state.position += 1
         return x if self.final_norm is None else self.final_norm(x)
-
-
-def _dropout(x: Tensor, probability: float) -> Tensor:
-    return functional.dropout(x, probability) if probability > 0 else x
 
 
 def padding_bias(tokens: Tensor, pad: int) -> Tensor | None:

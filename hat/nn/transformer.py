@@ -19,8 +19,9 @@ from hat.artifacts import atomic_path, make_folder, read_json, write_json
 from hat.config import Section, describe_validation_error
 from hat.errors import ConfigError, DataError
 from hat.nn.attention import CrossAttention
+from hat.nn.dropout import Dropout, dropout
 from hat.nn.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, SinusoidalPositions, leading
-from hat.nn.layers import Decoder, DecoderState, Dropout, Encoded, Encoder, padding_bias
+from hat.nn.layers import Decoder, DecoderState, Encoded, Encoder, padding_bias
 from hat.space import Architecture, SearchSpace
 from hat.special_ids import PAD_ID
 
@@ -137,20 +138,20 @@ class _EncoderDecoder(nn.Module):
         dim = architecture.encoder.embed_dim
         x = self.source_embedding(source, dim) * math.sqrt(self._scale_dim(dim, self.maximum.encoder))
         x = x + self.encoder_positions(0, source.size(1), dim)
-        dropout = self._dropout(dim / self.maximum.encoder)
-        x = nn.functional.dropout(x, dropout.residual, self.training)
-        return self.encoder(x, architecture.encoder, padding_bias(source, PAD_ID), dropout)
+        probs = self._dropout(dim / self.maximum.encoder)
+        x = dropout(x, probs.residual)
+        return self.encoder(x, architecture.encoder, padding_bias(source, PAD_ID), probs)
 
     def _embed_target(self, tokens: Tensor, start: int, dim: int) -> Tensor:
         x = self.target_embedding(tokens, dim) * math.sqrt(self._scale_dim(dim, self.maximum.decoder))
         return x + self.decoder_positions(start, tokens.size(1), dim)
 
-    def _forward(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
+    def _hidden(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
         encoded = self._encode(source, architecture)
         dim = architecture.decoder.embed_dim
-        dropout = self._dropout(dim / self.maximum.decoder)
-        x = nn.functional.dropout(self._embed_target(target_in, 0, dim), dropout.residual, self.training)
-        return self.output_embedding.logits(self.decoder(x, architecture.decoder, encoded, dropout))
+        probs = self._dropout(dim / self.maximum.decoder)
+        x = dropout(self._embed_target(target_in, 0, dim), probs.residual)
+        return self.decoder(x, architecture.decoder, encoded, probs)
 
     def _scale_dim(self, active: int, maximum: int) -> int:
         return active if self.options.embed_scale == "active" else maximum
@@ -161,6 +162,11 @@ class _EncoderDecoder(nn.Module):
             return Dropout()
         options = self.options
         return Dropout(options.dropout * ratio, options.attention_dropout, options.activation_dropout * ratio)
+
+    def output_weight(self, dim: int) -> Tensor:
+        """The output projection of a decoder of width ``dim``, shape (V, dim); it carries gradients."""
+        weight = self.output_embedding.weight
+        return leading(weight, weight.size(0), dim)
 
     def weights(self) -> dict[str, Tensor]:
         """All weights by name, shared ones once. They are the model's own, not copies."""
@@ -254,7 +260,11 @@ class Transformer(_EncoderDecoder):
         Returns:
             Logits (B, T, V).
         """
-        return self._forward(source, target_in, self.architecture)
+        return self.output_embedding.logits(self.hidden(source, target_in))
+
+    def hidden(self, source: Tensor, target_in: Tensor) -> Tensor:
+        """The decoder's output (B, T, D) before the output projection, for losses that never need all logits."""
+        return self._hidden(source, target_in, self.architecture)
 
     def encode(self, source: Tensor) -> Encoded:
         """Run the encoder on token ids (B, S), padded on the right."""
@@ -333,8 +343,12 @@ class SuperTransformer(_EncoderDecoder):
         Raises:
             ConfigError: if ``architecture`` is larger than the SuperTransformer.
         """
+        return self.output_embedding.logits(self.hidden(source, target_in, architecture))
+
+    def hidden(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
+        """The decoder's output (B, T, D) before the output projection, for losses that never need all logits."""
         self._check_fits(architecture)
-        return self._forward(source, target_in, architecture)
+        return self._hidden(source, target_in, architecture)
 
     def extract(self, architecture: Architecture) -> Transformer:
         """The SubTransformer as a standalone model with a copy of its own weights, and nothing else.

@@ -1,0 +1,42 @@
+"""hat-train-sub: train one SubTransformer as a standalone model."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hat.cli.command import run_command
+from hat.cli.train_super import add_restart
+from hat.recipes.train_sub import TrainSubConfig, train_sub
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add_restart(parser)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from-scratch", action="store_true", help="start from new weights (inherit=null)")
+    start.add_argument("--inherit", metavar="SUPER", help="start from this SuperTransformer's weights")
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    if args.from_scratch:
+        return ["inherit=null"]
+    return [f"inherit={args.inherit}"] if args.inherit else []
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run_command(
+        "hat-train-sub",
+        "Train one SubTransformer as a standalone model, from scratch or from inherited weights; prints its folder.\n"
+        "Run it again to continue after an interruption.",
+        "hat-train-sub configs/demo/train_sub.yaml --inherit runs/demo/super",
+        TrainSubConfig,
+        train_sub,
+        argv,
+        add_flags=_add_flags,
+        flag_overrides=_overrides,
+        recipe_flags=("restart",),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

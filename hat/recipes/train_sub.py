@@ -1,0 +1,134 @@
+"""Train one SubTransformer as a standalone model: from scratch, or from weights inherited from a SuperTransformer."""
+
+from pathlib import Path
+
+import torch
+from pydantic import model_validator
+
+from hat.artifacts import RunFolder
+from hat.config import Section
+from hat.errors import ConfigError
+from hat.nn.transformer import MaximumDims, ModelOptions, SuperTransformer, Transformer
+from hat.recipes.training import check_vocabulary, copy_tokenizer, held_out_batches, training_batches, use_threads
+from hat.space import Architecture, SearchSpace
+from hat.training.checkpoint import CheckpointFolder
+from hat.training.trainer import Trainer, TrainingConfig
+from hat.training.world import join_world
+
+
+class TrainSubConfig(Section):
+    """Settings of ``hat-train-sub``."""
+
+    output: Path
+    """Folder of the SubTransformer."""
+    data: Path
+    """A folder that hat-prepare made."""
+    architecture: Path
+    """An ``architecture.json``, from hat-search or written by hand."""
+    inherit: Path | None = None
+    """Folder of a SuperTransformer whose weights are the start; null trains from scratch."""
+    space: SearchSpace | None = None
+    """From scratch: the space the architecture was found in. Its largest widths then fix position signals and the
+    scale of dropout, as in the SuperTransformer; null takes the architecture's own."""
+    seed: int = 1
+    """Decides weights, batches and dropout."""
+    model: ModelOptions | None = None
+    """Options of the model; with ``inherit``, only the dropout probabilities may differ from the SuperTransformer's,
+    and null keeps all of its options."""
+    training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainSubConfig":
+        if self.inherit is not None and self.space is not None:
+            raise ValueError("space must be left out with inherit: the SuperTransformer knows its own")
+        return self
+
+
+def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
+    """Train as ``config`` says and return the model's folder; a run that was interrupted goes on.
+
+    Args:
+        config: the settings.
+        restart: begin anew even if the output folder holds an unfinished run.
+
+    Raises:
+        ConfigError: if settings, data and architecture do not fit together, or differ from the run to continue.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state is saved.
+
+    Source: HAT (arXiv:2005.14187), sections 3.3 and 4.2 (inherit and fine-tune for a quarter of the updates).
+    """
+    use_threads(config.training.threads)
+    architecture = Architecture.from_json(config.architecture)
+    torch.manual_seed(config.seed)
+    net = _from_scratch(config, architecture) if config.inherit is None else _inherited(config, architecture)
+    with join_world(config.training.device) as world:
+        batches = training_batches(config.data, config.training, config.seed, world)
+        validation = held_out_batches(config.data, config.training)
+        net.to(world.device)
+        if restart and world.is_main:
+            CheckpointFolder(config.output / "checkpoints", 1).clear()
+        run = RunFolder(config.output, config, "hat-train-sub", writes=world.is_main)
+        trainer = Trainer(
+            net,
+            lambda batch, update: net.hidden(batch.source, batch.target_in),
+            batches,
+            {"valid": lambda batch: net.hidden(batch.source, batch.target_in)},
+            validation,
+            config.training,
+            config.seed,
+            run,
+            world,
+        )
+        trainer.train()
+        result = trainer.validate()["valid"]
+        if world.is_main:
+            net.save_pretrained(config.output)
+            copy_tokenizer(config.data, config.output)
+            run.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
+            run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
+    return config.output
+
+
+def _from_scratch(config: TrainSubConfig, architecture: Architecture) -> Transformer:
+    options = config.model or ModelOptions()
+    meta = check_vocabulary(config.data, options.share_embeddings)
+    maximum = None
+    if config.space is not None:
+        problem = config.space.why_not(architecture)
+        if problem is not None:
+            raise ConfigError(f"{config.architecture}: is no member of the space: {problem}.")
+        sizes = config.space.super_architecture()
+        maximum = MaximumDims(encoder=sizes.encoder.embed_dim, decoder=sizes.decoder.embed_dim)
+    return Transformer(
+        architecture,
+        source_vocab_size=meta.source_vocab_size,
+        target_vocab_size=meta.target_vocab_size,
+        maximum_embed_dim=maximum,
+        **options.model_dump(),
+    )
+
+
+def _inherited(config: TrainSubConfig, architecture: Architecture) -> Transformer:
+    assert config.inherit is not None
+    model = SuperTransformer.from_pretrained(config.inherit)
+    meta = check_vocabulary(config.data, model.options.share_embeddings)
+    sizes = (model.source_vocab_size, model.target_vocab_size)
+    if sizes != (meta.source_vocab_size, meta.target_vocab_size):
+        raise ConfigError(
+            f"{config.data}: must have the vocabulary of {config.inherit} ({sizes[0]} source and {sizes[1]} target "
+            f"tokens), has {meta.source_vocab_size} and {meta.target_vocab_size}."
+        )
+    net = model.extract(architecture)
+    return net if config.model is None else _with_dropout(net, config.model)
+
+
+def _with_dropout(net: Transformer, options: ModelOptions) -> Transformer:
+    """The same network with other dropout probabilities."""
+    for name in ("share_embeddings", "pre_norm", "embed_scale"):
+        inherited, wanted = getattr(net.options, name), getattr(options, name)
+        if inherited != wanted:
+            raise ConfigError(
+                f"model.{name}: must be the SuperTransformer's ('{inherited}') to inherit its weights, is '{wanted}'."
+            )
+    net.options = options
+    return net

@@ -1,0 +1,98 @@
+"""Checkpoints: the weights of the last few and the best update, and everything a resumed run needs.
+
+``checkpoints/update_00001000.safetensors`` are weights alone; ``checkpoints/resume.pt`` is the whole state of training
+at the last checkpoint. All are written atomically, so a run killed at any moment goes on from one of them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from hat.artifacts import atomic_path, make_folder
+from hat.errors import DataError
+
+
+class CheckpointFolder:
+    """The ``checkpoints`` folder of one run.
+
+    Args:
+        path: the folder.
+        keep_last: how many files of weights stay; older ones are removed.
+    """
+
+    def __init__(self, path: Path, keep_last: int) -> None:
+        self.path = path
+        self.keep_last = keep_last
+
+    def save(self, update: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write the weights and the state after ``update`` updates, then remove what is too old."""
+        make_folder(self.path)
+        _write_weights(self.path / f"update_{update:08d}.safetensors", weights)
+        with atomic_path(self.path / "resume.pt") as temporary:
+            torch.save(state, temporary)
+        for old in self.last_weights(update)[: -self.keep_last]:
+            old.unlink(missing_ok=True)
+
+    def save_best(self, weights: dict[str, Tensor]) -> None:
+        """Write the weights of the best validation so far."""
+        make_folder(self.path)
+        _write_weights(self.path / "best.safetensors", weights)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What :meth:`save` was given last, or None. Raises DataError when the file is damaged."""
+        path = self.path / "resume.pt"
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{path}: cannot be read as a checkpoint (damaged or truncated?): {problem}") from None
+        if not isinstance(state, dict):
+            raise DataError(f"{path}: must hold the state of a training run, holds a {type(state).__name__}.")
+        return state
+
+    def last_weights(self, update: int) -> list[Path]:
+        """Files of weights up to ``update``, oldest first."""
+        return [path for path in sorted(self.path.glob("update_*.safetensors")) if _update_of(path) <= update]
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        for path in [*self.path.glob("*.safetensors"), self.path / "resume.pt"]:
+            path.unlink(missing_ok=True)
+
+
+def _update_of(path: Path) -> int:
+    digits = path.stem.removeprefix("update_")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save({name: weight.contiguous() for name, weight in weights.items()}))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in one file. Raises DataError when it is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; the weights of a model are expected here.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as weights (damaged or truncated?): {error}.") from None
+
+
+def average_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of several files of weights, added up in double precision."""
+    if not paths:
+        raise DataError("no checkpoint to average; train at least until the first checkpoint.")
+    sums: dict[str, Tensor] = {}
+    for path in paths:
+        for name, weight in read_weights(path).items():
+            sums[name] = sums[name] + weight.double() if name in sums else weight.double()
+    return {name: (total / len(paths)).float() for name, total in sums.items()}

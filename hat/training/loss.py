@@ -1,0 +1,102 @@
+"""Label-smoothed cross-entropy, from logits or straight from the decoder's output."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROWS_AT_ONCE = 256  # rows of logits that stay in the processor's cache at vocabularies of 10,000 and more
+
+
+def label_smoothed_loss(logits: Tensor, target: Tensor, smoothing: float, pad: int) -> tuple[Tensor, Tensor]:
+    """Loss and negative log-likelihood, summed over the tokens that are not padding.
+
+    With V tokens in the vocabulary, a token's loss is (1 - ε) · nll + ε / V · Σ_v -log p(v).
+
+    Args:
+        logits: shape (..., V).
+        target: token ids, shape (...).
+        smoothing: ε, in [0, 1).
+        pad: id of padding, which counts nothing.
+
+    Returns:
+        Two scalars in nats: the loss, and the plain negative log-likelihood, detached.
+
+    Source: the definition of the authors' program (HAT, arXiv:2005.14187, trains with ε = 0.1); ε is spread over all V
+    tokens, the right one included.
+    """
+    log_probs = torch.log_softmax(logits.flatten(0, -2).float(), dim=-1)
+    target = target.flatten()
+    counted = target.ne(pad)
+    nll = -log_probs.gather(1, target[:, None])[:, 0].masked_fill(~counted, 0.0).sum()
+    uniform = -log_probs.mean(1).masked_fill(~counted, 0.0).sum()
+    return (1.0 - smoothing) * nll + smoothing * uniform, nll.detach()
+
+
+def output_loss(
+    hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float, pad: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """:func:`label_smoothed_loss` of the logits ``hidden @ weight.T``, which are never all in memory on the CPU.
+
+    There, the output layer works through a few hundred rows at a time and computes its gradient on the way: a batch's
+    logits are hundreds of megabytes, and writing them out costs as much as the products.
+
+    Args:
+        hidden: the decoder's output, shape (B, T, D).
+        weight: the output projection, shape (V, D).
+        target: token ids, shape (B, T).
+        smoothing: ε, in [0, 1).
+        pad: id of padding, which counts nothing.
+        dtype: type of the matrix products; the softmax is always float32.
+
+    Returns:
+        Two scalars in nats, summed over tokens: the loss, and the negative log-likelihood, detached.
+    """
+    if hidden.device.type != "cpu":
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = torch.nn.functional.linear(hidden.to(dtype), weight.to(dtype))
+        return label_smoothed_loss(logits, target, smoothing, pad)
+    counted = target.ne(pad)
+    with torch.autocast("cpu", enabled=False):
+        loss, nll = _OutputLoss.apply(hidden[counted].float(), weight, target[counted], smoothing, dtype)
+    return loss, nll
+
+
+class _OutputLoss(torch.autograd.Function):
+    """Output projection, softmax and loss over rows that all count, with the gradient computed in ``forward``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        needs_gradient = any(ctx.needs_input_grad[:2])
+        low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
+        hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
+        weight_gradient = torch.zeros_like(weight) if needs_gradient else None
+        sums = torch.zeros(2, dtype=torch.float64)
+        for start in range(0, hidden.size(0), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            scores = torch.mm(low_hidden[rows], low_weight.t()).float()  # (rows, V)
+            log_total = torch.logsumexp(scores, dim=1)
+            nll = log_total - scores.gather(1, target[rows, None])[:, 0]
+            uniform = log_total - scores.mean(1)
+            sums += torch.stack([nll.sum(), uniform.sum()])
+            if hidden_gradient is None or weight_gradient is None:
+                continue
+            # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
+            gradient = scores.sub_(log_total[:, None]).exp_().sub_(smoothing / weight.size(0))
+            right = target[rows, None]
+            gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
+            gradient = gradient.to(dtype)
+            hidden_gradient[rows] = torch.mm(gradient, low_weight)
+            weight_gradient += torch.mm(gradient.t(), low_hidden[rows])
+        if needs_gradient:
+            ctx.save_for_backward(hidden_gradient, weight_gradient)
+        nll_sum, uniform_sum = sums.float().unbind()
+        ctx.mark_non_differentiable(nll_sum)
+        return (1.0 - smoothing) * nll_sum + smoothing * uniform_sum, nll_sum
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None

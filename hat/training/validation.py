@@ -1,0 +1,62 @@
+"""Loss on held-out batches."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hat.data.batching import Batch
+from hat.nn import SuperTransformer, Transformer
+from hat.special_ids import PAD_ID
+from hat.training.loss import output_loss
+from hat.training.world import World
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Means per target token, in nats."""
+
+    loss: float
+    """Label-smoothed loss."""
+    nll: float
+    """Negative log-likelihood."""
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll), infinite when that overflows."""
+        return math.exp(self.nll) if self.nll < 700 else math.inf
+
+
+@torch.inference_mode()
+def validation_loss(
+    model: SuperTransformer | Transformer,
+    hidden_of: Callable[[Batch], Tensor],
+    batches: Sequence[Batch],
+    smoothing: float,
+    precision: str = "float32",
+    world: World | None = None,
+) -> ValidationResult:
+    """Mean loss over ``batches``, shared among the processes of ``world``.
+
+    Args:
+        model: in evaluation mode, on the world's device.
+        hidden_of: runs ``model`` for a batch, with one SubTransformer where it is a SuperTransformer; gives (B, T, D).
+        batches: the held-out data, the same on every process.
+        smoothing: of the label-smoothed loss.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        world: the processes; None for this one alone, on the CPU.
+    """
+    world = world or World(0, 1, torch.device("cpu"))
+    totals = torch.zeros(3, dtype=torch.float64, device=world.device)
+    for batch in batches[world.rank :: world.size]:
+        batch = batch.to(world.device)
+        dtype = getattr(torch, precision)
+        with torch.autocast(world.device.type, dtype, enabled=precision != "float32"):
+            hidden = hidden_of(batch)
+        weight = model.output_weight(hidden.size(-1))
+        loss, nll = output_loss(hidden, weight, batch.target_out, smoothing, PAD_ID, dtype)
+        totals += torch.stack([loss, nll, torch.full_like(nll, batch.num_target_tokens)]).double()
+    loss_sum, nll_sum, tokens = world.sum(totals).tolist()
+    return ValidationResult(loss_sum / tokens, nll_sum / tokens)

@@ -1,0 +1,115 @@
+"""The processes that train together, as ``torchrun`` starts them; one process alone needs nothing."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hat.errors import ConfigError
+
+StateType = TypeVar("StateType")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all, and the device it uses."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.rank == 0
+
+    def sum_gradients(self, gradients: Sequence[Tensor], extra: Tensor) -> Tensor:
+        """Add ``gradients`` up over all processes, in place; returns the sum of the vector ``extra``.
+
+        One collective call for everything. Which weights have a gradient depends on the SubTransformer of the update,
+        the same on every process, so the processes always agree on the buffer's layout; this is why the gradients are
+        added here and not by ``DistributedDataParallel``, which would have to search the graph for unused weights.
+        """
+        if self.size == 1:
+            return extra
+        buffer = torch.cat([gradient.flatten() for gradient in gradients] + [extra.to(gradients[0].dtype)])
+        dist.all_reduce(buffer)
+        sizes = [gradient.numel() for gradient in gradients]
+        *parts, total = buffer.split([*sizes, extra.numel()])
+        torch._foreach_copy_(list(gradients), [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+        return total
+
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Give every process the main one's values."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """``values`` added up over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def share(self, value: StateType) -> StateType:
+        """The main process's ``value``, on every process."""
+        if self.size == 1:
+            return value
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true on any process."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``: ``auto`` takes a CUDA device when there is one. Raises ConfigError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N, is '{name}'.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: must be one this machine has; torch sees no CUDA device here, use cpu.")
+    return device
+
+
+@contextlib.contextmanager
+def join_world(device_name: str) -> Iterator[World]:
+    """The world this process belongs to, left again at the end.
+
+    ``torchrun`` sets RANK, WORLD_SIZE, LOCAL_RANK and the address of the main process; without them the process is
+    alone. GPUs talk through nccl, CPUs through gloo.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(device_name)
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
