@@ -111,3 +111,15 @@ def parallel_chunks(source_paths: Sequence[str], target_paths: Sequence[str], si
                 break
             number += len(chunk)
             yield chunk
+
+
+def fingerprint(path: str | Path) -> dict[str, int]:
+    """Size and CRC-32 of a file. Raises DataError when it cannot be read."""
+    size = crc = 0
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; check the path in the config.") from None
+    return {"bytes": size, "crc32": crc}

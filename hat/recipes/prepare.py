@@ -7,7 +7,6 @@ import secrets
 import shutil
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -16,16 +15,14 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from hat.artifacts import RunFolder, make_folder, read_text, write_json
+from hat.artifacts import RunFolder, make_folder, write_json
 from hat.config import Section, load_config
-from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize, count_pieces, count_words
+from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
-from hat.data.learning import learn_bpe, learn_sentencepiece, sample_lines
+from hat.data.learning import make_tokenizers, make_vocabularies
 from hat.data.settings import TextPair, TokenizerConfig, VocabularyConfig
-from hat.data.text import Chunk, parallel_chunks
-from hat.data.tokenizer import BpeTokenizer, SentencePieceTokenizer, Tokenizer, WhitespaceTokenizer, read_model_bytes
-from hat.data.vocabulary import Vocabulary
+from hat.data.text import Chunk, fingerprint, parallel_chunks
 from hat.errors import ConfigError, DataError, HatError
 
 logger = logging.getLogger(__name__)
@@ -114,10 +111,14 @@ def prepare(config: PrepareConfig) -> Path:
 
 def _build(config: PrepareConfig, folder: Path, workers: Workers, inputs: dict[str, dict[str, int]]) -> CorpusMeta:
     """All files of the data-bin but ``meta.json``, whose content is returned."""
-    tokenizers = _make_tokenizers(config, workers)
+    read_train = functools.partial(_train_chunks, config)
+    languages = config.source_language, config.target_language
+    tokenizers = make_tokenizers(config.tokenizer, languages, read_train, workers, config.seed)
     for side, tokenizer in zip(("source", "target"), tokenizers, strict=True):
         tokenizer.save(folder / "tokenizer" / side)
-    vocabularies = _make_vocabularies(config, folder / "tokenizer", workers)
+    vocabularies = make_vocabularies(
+        config.vocabulary, str(folder / "tokenizer"), config.pair_filter(), read_train, workers
+    )
     codec = TextCodec(tokenizers[0], vocabularies[0], tokenizers[1], vocabularies[1])
     codec.save(folder / "tokenizer")
     splits = {}
@@ -133,81 +134,6 @@ def _build(config: PrepareConfig, folder: Path, workers: Workers, inputs: dict[s
         tokenizer=config.tokenizer.model_dump(mode="json"),
         inputs=inputs,
     )
-
-
-def _make_tokenizers(config: PrepareConfig, workers: Workers) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenisers of source and target, learnt from the training text unless files are given."""
-    options = config.tokenizer
-    source, target = options.for_language(config.source_language), options.for_language(config.target_language)
-    if options.kind == "whitespace":
-        return WhitespaceTokenizer(source), WhitespaceTokenizer(target)
-    if options.kind == "bpe":
-        if options.codes is not None:
-            first, last = options.codes[0], options.codes[-1]
-            codes = read_text(first, "BPE codes"), read_text(last, "BPE codes")
-            return BpeTokenizer(codes[0], source, where=first), BpeTokenizer(codes[1], target, where=last)
-        assert options.merges is not None
-        count = functools.partial(count_words, source_settings=source, target_settings=target)
-        counts = _sum(workers.map(count, _train_chunks(config, "counting words")))
-        logger.info("learning %d BPE merges", options.merges)
-        if options.joint:
-            joint = learn_bpe(counts[0] + counts[1], options.merges)
-            return BpeTokenizer(joint, source), BpeTokenizer(joint, target)
-        learnt = learn_bpe(counts[0], options.merges), learn_bpe(counts[1], options.merges)
-        return BpeTokenizer(learnt[0], source), BpeTokenizer(learnt[1], target)
-    if options.model is not None:
-        first, last = options.model[0], options.model[-1]
-        models = read_model_bytes(first), read_model_bytes(last)
-        return SentencePieceTokenizer(models[0], source, first), SentencePieceTokenizer(models[1], target, last)
-    models = _learn_sentencepiece(config)
-    return SentencePieceTokenizer(models[0], source), SentencePieceTokenizer(models[1], target)
-
-
-def _learn_sentencepiece(config: PrepareConfig) -> tuple[bytes, bytes]:
-    options = config.tokenizer
-    assert options.vocab_size is not None
-    models = []
-    for sides in [(0, 1)] if options.joint else [(0,), (1,)]:
-        lines = (
-            pair[side].lower() if options.lowercase else pair[side]
-            for chunk in _train_chunks(config, "reading lines to learn from")
-            for _, *pair in chunk.pairs()
-            for side in sides
-        )
-        sample = sample_lines(lines, options.sample_lines, config.seed)
-        logger.info("learning %d sentencepiece pieces from %d lines", options.vocab_size, len(sample))
-        models.append(learn_sentencepiece(sample, options.vocab_size, options.model_type))
-    return models[0], models[-1]
-
-
-def _make_vocabularies(config: PrepareConfig, folder: Path, workers: Workers) -> tuple[Vocabulary, Vocabulary]:
-    """The vocabularies of source and target, from the pieces of the pairs that are kept unless files are given."""
-    options = config.vocabulary
-    if options.source is not None and options.target is not None:
-        given = Vocabulary.load(options.source), Vocabulary.load(options.target)
-        if options.joint and given[0] != given[1]:
-            raise DataError(
-                f"{options.source} and {options.target}: a joint vocabulary must have the same symbols on both sides, "
-                "these differ; give the same file twice, or set vocabulary.joint: false."
-            )
-        return given
-    count = functools.partial(count_pieces, folder=str(folder), pair_filter=config.pair_filter())
-    source_counts, target_counts = _sum(workers.map(count, _train_chunks(config, "building the vocabulary")))
-    if options.joint:
-        joint = Vocabulary.build(source_counts + target_counts, options.max_size, options.min_count)
-        return joint, joint
-    return (
-        Vocabulary.build(source_counts, options.max_size, options.min_count),
-        Vocabulary.build(target_counts, options.max_size, options.min_count),
-    )
-
-
-def _sum(counts: Iterable[tuple[Counter[str], Counter[str]]]) -> tuple[Counter[str], Counter[str]]:
-    totals: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-    for part in counts:
-        totals[0].update(part[0])
-        totals[1].update(part[1])
-    return totals
 
 
 def _write_split(
@@ -272,23 +198,12 @@ def _with_progress(chunks: Iterable[Chunk], label: str) -> Iterator[Chunk]:
 
 
 def _fingerprints(config: PrepareConfig) -> dict[str, dict[str, int]]:
-    """Size and CRC-32 of every input file, so that a repeated command sees whether they are still the same."""
-    paths = [
-        path for pair in (config.train, config.valid, *config.test.values()) for path in (*pair.source, *pair.target)
-    ]
+    """Size and checksum of every input file, so that a repeated command sees whether they are still the same."""
+    pairs = [config.train, config.valid, *config.test.values()]
+    paths = [path for pair in pairs for path in (*pair.source, *pair.target)]
     paths += [*(config.tokenizer.codes or ()), *(config.tokenizer.model or ())]
     paths += [path for path in (config.vocabulary.source, config.vocabulary.target) if path is not None]
-    found = {}
-    for path in dict.fromkeys(paths):
-        size = crc = 0
-        try:
-            with Path(path).open("rb") as file:
-                while block := file.read(1 << 20):
-                    size, crc = size + len(block), zlib.crc32(block, crc)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}; check the path in the config.") from None
-        found[path] = {"bytes": size, "crc32": crc}
-    return found
+    return {path: fingerprint(path) for path in paths}
 
 
 def _is_up_to_date(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> bool:
@@ -316,7 +231,7 @@ def _difference(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> str
         TextCodec.load(config.output / "tokenizer")
     except HatError as error:
         return f"is damaged ({error})"
-    for name in sorted(set(PrepareConfig.model_fields) - {"workers", "overwrite"}):
+    for name in sorted(set(PrepareConfig.model_fields) - {"output", "workers", "overwrite"}):
         if getattr(made_with, name) != getattr(config, name):
             return f"was made with other settings ({name})"
     changed = [path for path in inputs if meta.inputs.get(path) != inputs[path]]
