@@ -138,12 +138,22 @@ class BpeTokenizer:
         self._codes = codes
         self._words = WordSplitter(settings)
         self._bpe = BPE(io.StringIO(codes), separator=BPE_MARK)
+        self._known: dict[str, list[str]] = {}
 
     def split(self, line: str) -> list[str]:
         """The subwords of a line; all but a word's last end in ``@@``."""
-        if len(self._bpe.cache) > _MOST_CACHED_WORDS:  # it keeps every word it ever saw
-            self._bpe.cache.clear()
-        return list(self._bpe.segment_tokens(self._words.split(line)))
+        pieces: list[str] = []
+        for word in self._words.split(line):
+            known = self._known.get(word)
+            pieces += known if known is not None else self._split_new(word)
+        return pieces
+
+    def _split_new(self, word: str) -> list[str]:
+        self._bpe.cache.clear()  # it would keep every word for ever
+        if len(self._known) >= _MOST_CACHED_WORDS:
+            self._known.clear()
+        self._known[word] = list(self._bpe.segment_tokens([word]))
+        return self._known[word]
 
     def join(self, pieces: Iterable[str]) -> str:
         """The sentence as people write it."""
