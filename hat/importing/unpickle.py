@@ -127,6 +127,8 @@ def _first(value: Any, *_: object) -> Any:
 
 
 def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
+    if isinstance(text, bytes):
+        return text
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("bytes are not written as torch.save writes them")
     return text.encode("latin-1")
