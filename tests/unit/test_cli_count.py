@@ -61,11 +61,11 @@ def test_parts_add_up(run: Run) -> None:
 
 
 def test_flags_reach_the_count(run: Run) -> None:
-    printed = run(PUBLISHED, "--source-vocab", 10, "--target-vocab", 20, "--share-embeddings", "decoder", "--pre-norm")[
-        "params"
-    ]
+    printed = run(PUBLISHED, "--source-vocab", 10, "--target-vocab", 20, "--share-embeddings", "decoder", "--pre-norm")
+    params = printed["params"]
     expected = count_parameters(Architecture.from_json(PUBLISHED), 10, 20, "decoder", pre_norm=True)
-    assert (printed["embedding"], printed["output"], printed["total"]) == (30 * 512, 0, expected.total)
+    assert (params["embedding"], params["output"], params["total"]) == (30 * 512, 0, expected.total)
+    assert printed["multiply_adds"]["output"] == 30 * 512 * 20
     assert run(PUBLISHED, "--vocab", 0)["params"]["embedding"] == 0
 
 
