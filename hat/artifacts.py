@@ -148,7 +148,7 @@ class RunFolder:
         if not self._writes or not path.exists():
             return
         kept = []
-        for line in read_text(path, "metrics (one JSON object a line)").splitlines():
+        for line in read_text(path, "metrics (one JSON object a line)").split("\n"):  # a text may hold other breaks
             try:
                 event = json.loads(line)
             except json.JSONDecodeError:

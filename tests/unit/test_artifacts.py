@@ -173,3 +173,25 @@ def test_events_are_appended_and_always_json(tmp_path: Path) -> None:
 
 def test_the_machine_has_a_name() -> None:
     assert machine_name().endswith("cores)")
+
+
+def test_a_run_that_continues_drops_the_events_it_makes_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, Example(), "hat-example")
+    for update in (1, 2, 3):
+        run.log(update=update, text="line\u2028break")
+    run.log(note="no update")
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"update": 2, "los')  # killed while writing
+    run.forget_after(2)
+    run.log(update=3)
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [event.get("update") for event in events] == [1, 2, None, 3]
+    assert events[1]["text"] == "line\u2028break"
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, Example(), "hat-example", writes=False)
+    run.log(update=1)
+    run.forget_after(0)
+    run.finish(updates=1)
+    assert only_files(tmp_path) == []
