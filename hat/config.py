@@ -5,6 +5,7 @@ written in place or as the path of another YAML file, relative to the file that 
 written once and used by every command. ``section.key=value`` overrides come last.
 """
 
+import json
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,18 +26,24 @@ class Section(BaseModel):
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
 
-def load_config(schema: type[ModelType], path: str | Path, overrides: Sequence[str] = ()) -> ModelType:
+def load_config(schema: type[ModelType], path: str | Path | None, overrides: Sequence[str] = ()) -> ModelType:
     """Read ``path``, apply ``overrides`` (``"section.key=value"``) and check the result against ``schema``.
+
+    Without a path, the overrides are all there is.
 
     Raises:
         ConfigError: if the file cannot be read, is not a YAML mapping, or breaks a rule of ``schema``. The message
             names the file and the dotted key.
     """
-    path = Path(path)
-    values = _inline_sections(schema, read_yaml(path), path)
+    values = {} if path is None else _inline_sections(schema, read_yaml(Path(path)), Path(path))
     for override in overrides:
         _apply_override(values, override, schema)
-    return validate(schema, values, where=str(path))
+    return validate(schema, values, where="settings" if path is None else str(path))
+
+
+def override_of(key: str, value: object) -> str:
+    """The override that sets ``key`` to exactly ``value``, whatever characters a text has."""
+    return f"{key}={json.dumps(value)}"
 
 
 def validate(schema: type[ModelType], values: object, where: str) -> ModelType:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from hat import __version__
-from hat.config import load_config, to_yaml
+from hat.config import load_config, override_of, to_yaml
 from hat.errors import ConfigError, HatError
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
@@ -44,7 +44,10 @@ def make_parser(name: str, description: str, example: str) -> argparse.ArgumentP
 
 def run_guarded(name: str, action: Callable[[], object]) -> int:
     """Run ``action`` and print what it returns on stdout; turn the user's errors into one line and status 2."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    log, handler = logging.getLogger("hat"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         result = action()
         if result is not None:
@@ -63,6 +66,8 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
             raise
         print(f"{name}: the disk is full; make room and start the command again.", file=sys.stderr)
         return 2
+    finally:
+        log.removeHandler(handler)
     return 0
 
 
@@ -76,6 +81,7 @@ def run_command(
     add_flags: Callable[[argparse.ArgumentParser], None] | None = None,
     flag_overrides: Callable[[argparse.Namespace], list[str]] | None = None,
     recipe_flags: Sequence[str] = (),
+    folder_key: str | None = None,
 ) -> int:
     """The body of a command that takes ``CONFIG.yaml [section.key=value ...] [flags]``.
 
@@ -89,11 +95,14 @@ def run_command(
         add_flags: adds flags of this command to the parser.
         flag_overrides: turns those flags into overrides, applied after the ones written out.
         recipe_flags: names of flags that are handed to ``recipe`` as keyword arguments.
+        folder_key: lets a folder stand in for the config: this setting is then the folder, the others have defaults.
     """
+    positional = "CONFIG.yaml" if folder_key is None else f"CONFIG.yaml|{folder_key.upper()}"
 
     def action() -> object:
         parser = make_parser(name, description, example)
-        parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the settings; see configs/")
+        what = "the settings; see configs/" + ("" if folder_key is None else f"; or just the folder of a {folder_key}")
+        parser.add_argument("config", type=Path, metavar=positional, help=what)
         parser.add_argument(
             "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
         )
@@ -103,7 +112,11 @@ def run_command(
         # parse_intermixed_args: overrides may stand after flags.
         args = parser.parse_intermixed_args(argv)
         extra = flag_overrides(args) if flag_overrides is not None else []
-        config = load_config(schema, args.config, [*args.overrides, *extra])
+        overrides = [*args.overrides, *extra]
+        if folder_key is not None and args.config.is_dir():
+            config = load_config(schema, None, [override_of(folder_key, str(args.config)), *overrides])
+        else:
+            config = load_config(schema, args.config, overrides)
         if args.dry_run:
             return to_yaml(config).rstrip("\n")
         return recipe(config, **{flag: getattr(args, flag) for flag in recipe_flags})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hat.cli.command import run_command
 from hat.cli.train_super import add_restart
+from hat.config import override_of
 from hat.recipes.train_sub import TrainSubConfig, train_sub
 
 
@@ -19,7 +20,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _overrides(args: argparse.Namespace) -> list[str]:
     if args.from_scratch:
         return ["inherit=null"]
-    return [f"inherit={args.inherit}"] if args.inherit else []
+    return [override_of("inherit", args.inherit)] if args.inherit else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hat.data.corpus import ParallelCorpus, Sentences
-from hat.data.vocabulary import EOS_ID, PAD_ID
 from hat.errors import DataError
+from hat.special_ids import EOS_ID, PAD_ID
 
 Rows = npt.NDArray[np.int64]
 

@@ -22,8 +22,9 @@ from hat.data.codec import TextCodec
 from hat.data.corpus import id_type
 from hat.data.text import Chunk, single_line
 from hat.data.tokenizer import Tokenizer, TokenizerSettings, WordSplitter, load_tokenizer
-from hat.data.vocabulary import EOS_ID, UNK_ID, Vocabulary
+from hat.data.vocabulary import Vocabulary
 from hat.errors import DataError
+from hat.special_ids import EOS_ID, UNK_ID
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hat.data.tokenizer import Tokenizer, load_tokenizer
-from hat.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, Vocabulary
+from hat.data.vocabulary import Vocabulary
+from hat.special_ids import BOS_ID, EOS_ID, PAD_ID
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from hat.artifacts import read_text, write_text
 from hat.errors import ConfigError, DataError
+from hat.special_ids import UNK_ID
 
-BOS_ID, PAD_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 """What the special ids are printed as; position = id."""
 

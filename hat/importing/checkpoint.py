@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class _Settings(BaseModel):
     """What a model depends on besides its weights, from the ``args`` of their training run."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(strict=True)
 
     share_all_embeddings: bool = False
     share_decoder_input_output_embed: bool = False
@@ -67,7 +67,7 @@ def read_checkpoint(path: str | Path) -> SuperTransformer:
         args, state = content.get("args"), content.get("model")
         if not isinstance(args, Placeholder) or not isinstance(state, dict):
             raise DataError(f"{path}: must be a training checkpoint with 'args' and 'model', is not.")
-        settings = validate(_Settings, args.attributes, where=f"{path}: args")
+        settings = _read_settings(args, path)
         _check_kind(settings, path)
         weights = TheirWeights(file, state)
         model = _build(weights, settings, path)
@@ -79,6 +79,20 @@ def read_checkpoint(path: str | Path) -> SuperTransformer:
     if settings.train_subtransformer:
         logger.info(f"{path}: was trained as one SubTransformer; the others in it are not trained.")
     return model.eval()
+
+
+def _read_settings(args: Placeholder, path: str | Path) -> _Settings:
+    found = {name: args.attributes[name] for name in _Settings.model_fields if name in args.attributes}
+    for name, value in found.items():
+        # Not left to the schema, whose message shows the value: nested lists can be of any size when they are shown.
+        for item in value if isinstance(value, list) else [value]:
+            if not _is_plain(item):
+                raise DataError(f"{path}: args: {name} must be a plain value or a list of them, is not.")
+    return validate(_Settings, found, where=f"{path}: args")
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | float | str | None) or (type(value) is int and abs(value) < 2**63)
 
 
 def _check_kind(settings: _Settings, path: str | Path) -> None:

@@ -37,7 +37,7 @@ class TheirWeights:
         self._stored: dict[str, StoredTensor] = {}
         for name, value in state.items():
             if not isinstance(name, str) or not isinstance(value, StoredTensor):
-                raise DataError(f"{file.path}: 'model' must hold tensors by name, holds {str(name)[:60]!r}.")
+                raise DataError(f"{file.path}: 'model' must hold tensors by name, holds something else.")
             if not _NO_WEIGHT.search(name):
                 self._stored[name] = value
         self._left = set(self._stored)

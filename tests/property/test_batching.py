@@ -18,8 +18,8 @@ from hat.data.batching import (
 )
 from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
-from hat.data.vocabulary import EOS_ID, PAD_ID
 from hat.errors import ConfigError, DataError
+from hat.special_ids import EOS_ID, PAD_ID
 
 
 def make_corpus(rows: int, seed: int = 0, longest: int = 30) -> ParallelCorpus:

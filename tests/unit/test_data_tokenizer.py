@@ -23,8 +23,9 @@ from hat.data.tokenizer import (
     glue_bpe,
     load_tokenizer,
 )
-from hat.data.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
+from hat.data.vocabulary import Vocabulary
 from hat.errors import ConfigError, DataError
+from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
 TEXT = [
     "ein hund läuft über die wiese .",

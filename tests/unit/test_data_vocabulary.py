@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from hat.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Vocabulary
+from hat.data.vocabulary import Vocabulary
 from hat.errors import ConfigError, DataError
+from hat.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 
 def test_special_ids_are_those_of_fairseq() -> None:

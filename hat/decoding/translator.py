@@ -1,0 +1,105 @@
+"""Text in, text out: a standalone model with its tokeniser."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from hat.config import describe_validation_error
+from hat.data.codec import TextCodec
+from hat.decoding.beam import BeamOptions, Hypothesis, beam_search
+from hat.errors import ConfigError, DataError
+from hat.nn.transformer import Transformer
+from hat.special_ids import PAD_ID
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One translation of a sentence."""
+
+    text: str
+    """As people write it."""
+    words: str
+    """Tokens separated by spaces, not detokenised: what tokenised BLEU compares."""
+    score: float
+    """Summed log-probability (nats) / length^penalty."""
+
+
+class Translator:
+    """Translates lines of text with a standalone Transformer.
+
+    Args:
+        model: the model.
+        codec: its tokenisers and vocabularies.
+
+    Raises:
+        DataError: if the vocabularies are not the model's.
+    """
+
+    def __init__(self, model: Transformer, codec: TextCodec) -> None:
+        sizes = (len(codec.source_vocabulary), len(codec.target_vocabulary))
+        if sizes != (model.source_vocab_size, model.target_vocab_size):
+            raise DataError(
+                f"the tokeniser must have the model's vocabulary ({model.source_vocab_size} source and "
+                f"{model.target_vocab_size} target tokens), has {sizes[0]} and {sizes[1]}."
+            )
+        self.model = model.eval()
+        self.codec = codec
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Translator":
+        """Read a model folder with its ``tokenizer/``. Raises DataError or ConfigError naming the file."""
+        folder = Path(folder)
+        return cls(Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer"))
+
+    def translate(self, lines: Sequence[str], batch_tokens: int = 4096, **options: Any) -> list[str]:
+        """The best translation of every line, in order.
+
+        Args:
+            lines: source sentences; an empty line translates to an empty line.
+            batch_tokens: source tokens of a batch, padding included.
+            options: fields of :class:`BeamOptions`, such as ``beam=5`` or ``length_penalty=0.6``.
+
+        Raises:
+            ConfigError: if an option is unknown or breaks a rule.
+        """
+        try:
+            checked = BeamOptions(**options)
+        except ValidationError as error:
+            raise ConfigError(f"translate: {describe_validation_error(BeamOptions, error)}.") from None
+        return [translations[0].text for translations in self.translate_nbest(lines, checked, batch_tokens)]
+
+    def translate_nbest(
+        self, lines: Sequence[str], options: BeamOptions, batch_tokens: int = 4096
+    ) -> list[list[Translation]]:
+        """Up to ``options.beam`` translations of every line, best first, in the order of the lines."""
+        encoded = [self.codec.encode_source(line) for line in lines]
+        results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in lines]
+        device = next(self.model.parameters()).device
+        for rows in _batches([len(ids) for ids in encoded], batch_tokens):
+            width = max(len(encoded[row]) for row in rows)
+            source = torch.tensor([encoded[row] + [PAD_ID] * (width - len(encoded[row])) for row in rows])
+            hypotheses = beam_search(self.model, source.to(device), options)
+            for row, found in zip(rows, hypotheses, strict=True):
+                results[row] = [self._translation(hypothesis) for hypothesis in found]
+        return results
+
+    def _translation(self, hypothesis: Hypothesis) -> Translation:
+        return Translation(
+            text=self.codec.decode_target(hypothesis.tokens),
+            words=self.codec.decode_target_words(hypothesis.tokens),
+            score=hypothesis.score,
+        )
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Rows of similar length, longest first; rows that hold nothing but an end symbol are left out."""
+    order = sorted((row for row, length in enumerate(lengths) if length > 1), key=lambda row: (-lengths[row], row))
+    start = 0
+    while start < len(order):
+        size = max(batch_tokens // lengths[order[start]], 1)
+        yield order[start : start + size]
+        start += size

@@ -1,0 +1,147 @@
+"""Translate a test set and score it: BLEU in every way it is reported, loss, size and latency."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from hat.artifacts import RunFolder, write_json, write_text
+from hat.config import Section
+from hat.data.batching import validation_batches
+from hat.data.codec import TextCodec
+from hat.data.corpus import ParallelCorpus, Sentences
+from hat.data.text import read_lines
+from hat.decoding import BeamOptions, Translator
+from hat.errors import DataError
+from hat.latency.measure import LatencySettings, measure
+from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
+from hat.nn.transformer import Transformer
+from hat.recipes.model_folder import load_model
+from hat.recipes.training import use_threads
+from hat.training.validation import validation_loss
+from hat.training.world import World, choose_device
+
+
+class EvaluateConfig(Section):
+    """Settings of ``hat-evaluate``. The text is a split of ``data``, or the two files ``source`` and ``target``."""
+
+    model: Path
+    """Folder of a standalone model, or of a SuperTransformer when ``architecture`` is given."""
+    architecture: Path | None = None
+    """Which SubTransformer of a SuperTransformer."""
+    data: Path | None = None
+    """A folder that hat-prepare made."""
+    split: str = "test"
+    """Which of its splits."""
+    source: Path | None = None
+    """Text to translate, plain or .gz."""
+    target: Path | None = None
+    """Its reference translation, line by line."""
+    output: Path | None = None
+    """Folder for the translations and the results; null only prints the results."""
+    lowercase: bool = False
+    """Compare tokenised BLEU without case."""
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Of the loss that is reported; the perplexity is without."""
+    batch_tokens: int = Field(default=4096, gt=0)
+    """Tokens of a batch, padding included."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads for translating; null leaves torch's choice."""
+    decoding: BeamOptions = BeamOptions()
+    latency: LatencySettings | None = None
+    """How to measure the model's latency on this machine; null leaves it out."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluateConfig":
+        texts = (self.source is not None, self.target is not None)
+        if (self.data is not None) == any(texts) or texts[0] != texts[1]:
+            raise ValueError("either data, or both source and target must be given, and not all three")
+        return self
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Score a model as ``config`` says; the result is also written to the output folder when there is one.
+
+    Raises:
+        ConfigError, DataError: if model, text and settings do not fit together.
+    """
+    use_threads(config.threads)
+    source, target = _texts(config)
+    net, codec = load_model(config.model, config.architecture)
+    device = choose_device(config.device)
+    translator = Translator(net.to(device), codec)
+    started = time.perf_counter()
+    found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
+    seconds = time.perf_counter() - started
+    words, references = [translation.words for translation in found], [codec.target_words(line) for line in target]
+    texts = [translation.text for translation in found]
+    corpus = _corpus(codec, source, target)
+    # A test set is taken as it is: where a sentence is longer than a batch, the batch grows.
+    longest = max(int(side.lengths(0, len(side)).max()) for side in (corpus.source_sentences, corpus.target_sentences))
+    loss = validation_loss(
+        net,
+        lambda batch: net.hidden(batch.source, batch.target_in),
+        validation_batches(corpus, max(config.batch_tokens, longest)),
+        config.label_smoothing,
+        world=World(0, 1, device),
+    )
+    results = {
+        "model": str(config.model),
+        "sentences": len(source),
+        "bleu": {
+            "tokenized": tokenized_bleu(words, references, config.lowercase),
+            "compound_split": compound_split_bleu(words, references),
+            "sacrebleu": sacre_bleu(texts, target),
+        },
+        "loss": loss.loss,
+        "nll": loss.nll,
+        "perplexity": loss.perplexity,
+        "parameters": sum(weight.numel() for weight in net.weights().values()),
+        "translation_seconds": round(seconds, 3),
+        "decoding": config.decoding.model_dump(),
+        "latency": None if config.latency is None else _latency(net, config.latency),
+    }
+    if config.output is not None:
+        run = RunFolder(config.output, config, "hat-evaluate")
+        write_text(config.output / "translations.txt", "".join(f"{text}\n" for text in texts))
+        write_json(config.output / "evaluation.json", results)
+        run.finish()
+    return results
+
+
+def _texts(config: EvaluateConfig) -> tuple[list[str], list[str]]:
+    """Source and reference lines."""
+    if config.data is not None:
+        ParallelCorpus.load(config.data, config.split)  # says clearly what is missing
+        paths = [config.data / f"{config.split}.{side}.txt" for side in ("source", "target")]
+    else:
+        assert config.source is not None and config.target is not None
+        paths = [config.source, config.target]
+    source, target = (read_lines(path) for path in paths)
+    if len(source) != len(target):
+        raise DataError(f"{paths[0]} has {len(source)} lines and {paths[1]} has {len(target)}; they must be parallel.")
+    if not source:
+        raise DataError(f"{paths[0]}: must hold at least one line, is empty.")
+    return source, target
+
+
+def _corpus(codec: TextCodec, source: list[str], target: list[str]) -> ParallelCorpus:
+    return ParallelCorpus(
+        _sentences([codec.encode_source(line) for line in source]),
+        _sentences([codec.encode_target(line) for line in target]),
+        len(codec.source_vocabulary),
+        len(codec.target_vocabulary),
+    )
+
+
+def _sentences(ids: list[list[int]]) -> Sentences:
+    offsets = np.concatenate([[0], np.cumsum([len(sentence) for sentence in ids])]).astype(np.int64)
+    return Sentences(np.concatenate([np.asarray(sentence, dtype=np.int64) for sentence in ids]), offsets)
+
+
+def _latency(net: Transformer, settings: LatencySettings) -> dict[str, Any]:
+    return measure(net, settings).to_dict()

@@ -1,0 +1,197 @@
+"""Find the best SubTransformer under a latency limit, and measure it before it is reported."""
+
+import json
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from hat.artifacts import RunFolder, write_json, write_text
+from hat.config import Section
+from hat.data.batching import Batch, validation_batches
+from hat.data.corpus import ParallelCorpus
+from hat.errors import ConfigError, SearchError
+from hat.latency.predictor import LatencyPredictor
+from hat.nn.transformer import SuperTransformer
+from hat.recipes.measure_latency import measure_architecture
+from hat.recipes.training import use_threads
+from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
+from hat.space import Architecture
+from hat.training.validation import validation_loss
+from hat.training.world import World, choose_device
+
+logger = logging.getLogger(__name__)
+
+
+class SearchConfig(Section):
+    """Settings of ``hat-search``."""
+
+    output: Path
+    """Folder for what is found."""
+    supertransformer: Path
+    """Folder of the trained SuperTransformer."""
+    predictor: Path
+    """Folder of the latency predictor."""
+    data: Path
+    """A folder that hat-prepare made; its validation split gives the scores."""
+    split: str = "valid"
+    """Name of that split."""
+    latency_limit_ms: float = Field(gt=0)
+    """Highest latency of the SubTransformer. No default: it is the question being asked."""
+    seed: int = 1
+    """Decides every random choice of the search."""
+    evolution: EvolutionConfig = EvolutionConfig()
+    max_tokens: int = Field(default=8192, gt=0)
+    """Tokens of a validation batch, padding included."""
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Of the validation loss."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the matrix products of the scoring."""
+    device: str = "auto"
+    """Where candidates are scored: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads of the scoring; null leaves torch's choice."""
+    measure: bool = True
+    """Measure the best candidates on this machine and return the best one that keeps the limit. Set false when the
+    latency is another machine's: the result is then predicted only."""
+    measured_candidates: int = Field(default=20, gt=0)
+    """How many candidates are measured at most before the search gives up."""
+
+
+def search(config: SearchConfig) -> Path:
+    """Search as ``config`` says and return the path of ``architecture.json``.
+
+    Raises:
+        SearchError: if no SubTransformer is predicted, or measured, to be within the limit.
+        ConfigError, DataError: if files and settings do not fit together.
+    """
+    use_threads(config.threads)
+    device = choose_device(config.device)
+    model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
+    predictor = LatencyPredictor.load(config.predictor)
+    batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
+    run = RunFolder(config.output, config, "hat-search")
+    history = _History(config.output / "history.jsonl", config.evolution.generations)
+    with history:
+        ranking = evolutionary_search(
+            model.space,
+            lambda architecture: _validation_loss(model, architecture, batches, config, device),
+            predictor.predict_ms,
+            config.latency_limit_ms,
+            config.evolution,
+            random.Random(config.seed),
+            history.add,
+        )
+    write_json(config.output / "pareto.json", [_summary(candidate) for candidate in pareto_front(ranking)])
+    found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": predictor.device_name}
+    if config.measure:
+        best, measured = _best_measured(ranking, model, predictor, config)
+        found["measured_ms"] = measured
+    else:
+        best = ranking[0]
+        logger.info("the latency is predicted only: measure: false")
+    found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
+    path = config.output / "architecture.json"
+    best.architecture.to_json(path, found)
+    run.finish(scored=len(ranking))
+    return path
+
+
+def _validation_loss(
+    model: SuperTransformer,
+    architecture: Architecture,
+    batches: Sequence[Batch],
+    config: SearchConfig,
+    device: torch.device,
+) -> float:
+    """Label-smoothed loss per token of one SubTransformer with its inherited weights."""
+    return validation_loss(
+        model,
+        lambda batch: model.hidden(batch.source, batch.target_in, architecture),
+        batches,
+        config.label_smoothing,
+        config.precision,
+        World(0, 1, device),
+    ).loss
+
+
+def _best_measured(
+    ranking: Sequence[Candidate], model: SuperTransformer, predictor: LatencyPredictor, config: SearchConfig
+) -> tuple[Candidate, float]:
+    """The best candidate whose latency, measured here the way the predictor's data were, keeps the limit.
+
+    Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
+    measurements are wasted on its like.
+    """
+    settings = predictor.latency_settings
+    if settings is None:
+        raise ConfigError(
+            f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
+            "set measure: false for a predicted latency only."
+        )
+    ratio, tried = 1.0, 0
+    for candidate in ranking:
+        if candidate.latency_ms * ratio > config.latency_limit_ms:
+            continue
+        sample = measure_architecture(candidate.architecture, settings)
+        tried += 1
+        logger.info(
+            "measured %.2f ms (predicted %.2f ms), loss %.4f, %s",
+            sample.total_ms, candidate.latency_ms, candidate.score, candidate.architecture,
+        )  # fmt: skip
+        if sample.total_ms <= config.latency_limit_ms:
+            return candidate, round(sample.total_ms, 3)
+        ratio = max(ratio, sample.total_ms / candidate.latency_ms)
+        if tried == config.measured_candidates:
+            break
+    raise SearchError(
+        f"none of the {tried} best candidates ran within {config.latency_limit_ms:.1f} ms when measured here, up to "
+        f"{ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the limit."
+    )
+
+
+def _summary(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "predicted_ms": candidate.latency_ms,
+        "validation_loss": candidate.score,
+        "architecture": candidate.architecture.to_dict(),
+    }
+
+
+class _History:
+    """Writes ``history.jsonl``, one line a generation, and shows progress."""
+
+    def __init__(self, path: Path, generations: int) -> None:
+        self.path = path
+        self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
+        write_text(path, "")
+
+    def __enter__(self) -> "_History":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def add(self, generation: Generation) -> None:
+        best = generation.best
+        line = {
+            "generation": generation.number,
+            "best_loss": best.score,
+            "best_predicted_ms": best.latency_ms,
+            "mean_loss": generation.mean_score,
+            "newly_scored": generation.newly_scored,
+            "best": best.architecture.to_dict(),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        text = f"best loss {best.score:.4f} at {best.latency_ms:.1f} ms, mean {generation.mean_score:.4f}"
+        if self.bar.disable:
+            logger.info("generation %d | %s | %d new", generation.number, text, generation.newly_scored)
+        self.bar.set_postfix_str(text)
+        self.bar.update()
