@@ -12,8 +12,7 @@ from hat.importing.architecture import ATTENDED_LAYERS
 from hat.importing.torch_file import TorchFile
 from hat.importing.unpickle import Placeholder
 from hat.importing.weights import TheirWeights, convert
-from hat.nn import SuperTransformer
-from hat.nn.transformer import ModelOptions
+from hat.nn import ModelOptions, SuperTransformer
 from hat.space import SearchSpace
 
 logger = logging.getLogger(__name__)
@@ -70,12 +69,20 @@ def read_checkpoint(path: str | Path) -> SuperTransformer:
         settings = _read_settings(args, path)
         _check_kind(settings, path)
         weights = TheirWeights(file, state)
-        model = _build(weights, settings, path)
-        model.load_weights(convert(weights, model.sizes, model.options), str(path))
+        space, options = _space(weights, settings, path), _options(settings, path)
+        # All shapes are checked here, before anything of these sizes is built.
+        converted = convert(weights, space.super_architecture(), options)
         if left := weights.unread():
             raise DataError(
                 f"{path}: holds {len(left)} weights with no place in this kind of model, such as {left[0]}."
             )
+        model = SuperTransformer(
+            space,
+            source_vocab_size=weights.shape("encoder.embed_tokens.weight")[0],
+            target_vocab_size=weights.shape("decoder.embed_tokens.weight")[0],
+            **options.model_dump(),
+        )
+    model.load_weights(converted, str(path))
     if settings.train_subtransformer:
         logger.info(f"{path}: was trained as one SubTransformer; the others in it are not trained.")
     return model.eval()
@@ -109,28 +116,25 @@ def _check_kind(settings: _Settings, path: str | Path) -> None:
             raise DataError(f"{path}: args: {problem}.")
 
 
-def _build(weights: TheirWeights, settings: _Settings, path: str | Path) -> SuperTransformer:
-    """The model with its sizes from the weights and its choices from the settings."""
+def _space(weights: TheirWeights, settings: _Settings, path: str | Path) -> SearchSpace:
+    """The sizes come from the weights, the choices from the settings."""
     sizes = {stack: _stack_sizes(weights, stack) for stack in ("encoder", "decoder")}
     _, qkv_dim = weights.shape("decoder.layers.0.self_attn.out_proj.weight")
     choices = {stack: _choices(settings, stack, sizes[stack], path) for stack in sizes}
-    described = {"qkv_dim": qkv_dim, **choices, "maximum": sizes}
-    space = validate(SearchSpace, described, where=f"{path}: args")
+    return validate(SearchSpace, {"qkv_dim": qkv_dim, **choices, "maximum": sizes}, where=f"{path}: args")
+
+
+def _options(settings: _Settings, path: str | Path) -> ModelOptions:
     tied = "decoder" if settings.share_decoder_input_output_embed else "none"
-    options = ModelOptions(
-        share_embeddings="all" if settings.share_all_embeddings else tied,
-        pre_norm=settings.encoder_normalize_before,
-        embed_scale="maximum" if settings.vocab_original_scaling else "active",
-        dropout=settings.dropout,
-        attention_dropout=settings.attention_dropout,
-        activation_dropout=settings.activation_dropout,
-    )
-    return SuperTransformer(
-        space,
-        source_vocab_size=weights.shape("encoder.embed_tokens.weight")[0],
-        target_vocab_size=weights.shape("decoder.embed_tokens.weight")[0],
-        **options.model_dump(),
-    )
+    described = {
+        "share_embeddings": "all" if settings.share_all_embeddings else tied,
+        "pre_norm": settings.encoder_normalize_before,
+        "embed_scale": "maximum" if settings.vocab_original_scaling else "active",
+        "dropout": settings.dropout,
+        "attention_dropout": settings.attention_dropout,
+        "activation_dropout": settings.activation_dropout,
+    }
+    return validate(ModelOptions, described, where=f"{path}: args")
 
 
 def _stack_sizes(weights: TheirWeights, stack: str) -> dict[str, int]:
