@@ -1,0 +1,177 @@
+"""The whole pipeline on the corpus in ``data/demo``: what ``make demo`` runs.
+
+Every step is one of the commands a user would type, printed before it runs. The results are in ``runs/demo``.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hat.latency.dataset import LatencyDataset
+from hat.latency.predictor import LatencyPredictor
+from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
+
+CONFIGS = Path("configs/demo")
+RUNS = Path("runs/demo")
+BASELINE = RUNS / "baseline_architecture.json"
+LARGEST = RUNS / "largest_architecture.json"
+FOUND = RUNS / "search" / "architecture.json"
+
+
+def main() -> None:
+    """Run the pipeline and print the table."""
+    started = time.monotonic()
+    hat("prepare", "prepare.yaml", "overwrite=true")
+    hat("train-super", "train_super.yaml", "--restart")
+    hat("measure-latency", "measure_latency.yaml", "--restart")
+    hat("train-predictor", "train_predictor.yaml")
+    limit_ms = halfway(LatencyDataset.load(RUNS / "latency" / "latency.csv").total_ms)
+    hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
+
+    space = SearchSpace.from_yaml("configs/space/demo.yaml")
+    predictor = LatencyPredictor.load(RUNS / "predictor")
+    hand_made(space, predictor, limit_ms).to_json(BASELINE)
+    space.largest().to_json(LARGEST)
+    trainings = {
+        "searched, from scratch": ("scratch", ["train_scratch.yaml", f"architecture={FOUND}"]),
+        "hand-made, from scratch": ("baseline", ["train_scratch.yaml", f"architecture={BASELINE}"]),
+        "searched, inherited": ("sub", ["train_sub.yaml", f"architecture={FOUND}"]),
+        "largest, inherited": ("largest", ["train_sub.yaml", f"architecture={LARGEST}"]),
+    }
+    # Two at a time, one thread each: on two cores that is faster than one after the other with two threads.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(train_sub, folder, *rest) for folder, rest in trainings.values()]:
+            done.result()
+    rows = [row(name, folder, predictor, limit_ms) for name, (folder, _) in trainings.items()]
+    show(rows, limit_ms)
+    draw(rows, limit_ms)
+    print(f"\nDone in {time.monotonic() - started:.0f} s; everything is in {RUNS}.")
+    searched = rows[2]
+    print(f"Try it:  echo 'Der alte Mann sieht den Hund .' | hat-translate {RUNS / 'sub'}")
+    if searched["measured_ms"] > limit_ms:
+        sys.exit(f"demo: the searched model needs {searched['measured_ms']} ms, over its limit of {limit_ms} ms.")
+
+
+def hat(command: str, config: str, *arguments: str, quiet: bool = False) -> str:
+    """Run one command, showing it, and return what it printed."""
+    line = [str(CONFIGS / config), *arguments]
+    print(f"\n$ hat-{command} {' '.join(line)}", flush=True)
+    module = f"hat.cli.{command.replace('-', '_')}"
+    result = subprocess.run(
+        [sys.executable, "-m", module, *line],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+    )
+    if result.returncode:
+        print(result.stderr or "", file=sys.stderr, end="")
+        sys.exit(result.returncode)
+    return result.stdout
+
+
+def train_sub(folder: str, arguments: list[str]) -> None:
+    """Train one SubTransformer into ``runs/demo/FOLDER``."""
+    hat("train-sub", *arguments, f"output={RUNS / folder}", "training.threads=1", "--restart", quiet=True)
+
+
+def halfway(latencies_ms: Any) -> float:
+    """A limit half-way between the fastest and the slowest network that was measured, in tenths of a millisecond."""
+    return round((float(min(latencies_ms)) + float(max(latencies_ms))) / 2, 1)
+
+
+def hand_made(space: SearchSpace, predictor: LatencyPredictor, limit_ms: float) -> Architecture:
+    """What one would build without a search: equal layers, one width, the slowest such network within the limit."""
+    candidates = []
+    for dim in space.encoder.embed_dim:
+        for ffn_dim in space.encoder.ffn_dim:
+            for depth in space.decoder.num_layers:
+                heads = max(space.encoder.self_attn_heads)
+                encoder_layers = (EncoderLayerSpec(ffn_dim=ffn_dim, self_attn_heads=heads),) * max(
+                    space.encoder.num_layers
+                )
+                layer = DecoderLayerSpec(
+                    ffn_dim=ffn_dim, self_attn_heads=heads, cross_attn_heads=heads, attended_encoder_layers=1
+                )
+                architecture = Architecture(
+                    qkv_dim=space.qkv_dim,
+                    encoder=EncoderSpec(embed_dim=dim, layers=encoder_layers),
+                    decoder=DecoderSpec(embed_dim=dim, layers=(layer,) * depth),
+                )
+                candidates.append((predictor.predict_ms(architecture), architecture))
+    within = [candidate for candidate in candidates if candidate[0] <= limit_ms]
+    if not within:
+        return min(candidates, key=lambda candidate: candidate[0])[1]
+    return max(within, key=lambda candidate: candidate[0])[1]
+
+
+def row(name: str, folder: str, predictor: LatencyPredictor, limit_ms: float) -> dict[str, Any]:
+    """Score one model on the test set and measure its latency the way the predictor's data were."""
+    settings = predictor.latency_settings
+    assert settings is not None
+    latency = f"latency={json.dumps(settings.model_dump(mode='json'))}"
+    model = RUNS / folder
+    printed = hat("evaluate", "evaluate.yaml", f"model={model}", f"output={model / 'evaluation'}", latency, quiet=True)
+    results = json.loads(printed)
+    architecture = Architecture.from_dict(json.loads((model / "config.json").read_text())["architecture"])
+    return {
+        "name": name,
+        "predicted_ms": round(predictor.predict_ms(architecture), 2),
+        "measured_ms": round(results["latency"]["total_ms"], 2),
+        "parameters": results["parameters"],
+        "bleu": round(results["bleu"]["tokenized"], 1),
+        "architecture": str(architecture),
+    }
+
+
+def show(rows: list[dict[str, Any]], limit_ms: float) -> None:
+    """Print the table, and keep it as Markdown and JSON."""
+    lines = [
+        "| model | limit ms | predicted ms | measured ms | parameters | BLEU | architecture |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        limit = "-" if r["name"].startswith("largest") else limit_ms
+        lines.append(
+            f"| {r['name']} | {limit} | {r['predicted_ms']} | {r['measured_ms']} | {r['parameters']:,} | {r['bleu']} "
+            f"| {r['architecture']} |"
+        )
+    table = "\n".join(lines)
+    (RUNS / "table.md").write_text(table + "\n", encoding="utf-8")
+    (RUNS / "table.json").write_text(
+        json.dumps({"limit_ms": limit_ms, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+    )
+    print(f"\n{table}\n\nBLEU is tokenised, on the 500 sentences of data/demo/test; latency is of this machine.")
+
+
+def draw(rows: list[dict[str, Any]], limit_ms: float) -> None:
+    """Two pictures: how the search went on, and BLEU against latency."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    history = [json.loads(line) for line in (RUNS / "search" / "history.jsonl").read_text().splitlines()]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    left.plot([h["generation"] for h in history], [h["best_loss"] for h in history], marker="o", label="best")
+    left.plot(
+        [h["generation"] for h in history], [h["mean_loss"] for h in history], marker=".", label="population mean"
+    )
+    left.set(xlabel="generation", ylabel="validation loss (nats per token)", title=f"Search under {limit_ms} ms")
+    left.legend()
+    for r in rows:
+        right.scatter(r["measured_ms"], r["bleu"], zorder=3)
+        right.annotate(r["name"], (r["measured_ms"], r["bleu"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    right.axvline(limit_ms, color="grey", linestyle="--", label="limit")
+    right.margins(x=0.25, y=0.2)
+    right.set(xlabel="measured latency (ms)", ylabel="BLEU (tokenised)", title="Test set")
+    right.legend(loc="lower right")
+    figure.savefig(RUNS / "demo.png", dpi=120)
+    print(f"Picture: {RUNS / 'demo.png'}")
+
+
+if __name__ == "__main__":
+    main()
