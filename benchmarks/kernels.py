@@ -1,0 +1,94 @@
+"""The three places where hat does not take torch's default on the CPU, timed against that default.
+
+Prints a Markdown table of ratios: medians of interleaved repeats, so that a change of the machine's speed hits both
+sides. Run it on an otherwise idle machine: ``python benchmarks/kernels.py [--threads N] [--repeats N]``.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from hat.artifacts import machine_name
+from hat.nn.attention import attention
+from hat.nn.dropout import dropout
+from hat.training.loss import label_smoothed_loss, output_loss
+
+Case = tuple[str, Callable[[], object], Callable[[], object]]
+
+
+def main() -> None:
+    """Time every case and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=15)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    print(f"{machine_name()}, torch {torch.__version__}, {args.threads} threads, medians of {args.repeats}\n")
+    print("| case | torch's default ms | hat ms | ratio |\n|---|---|---|---|")
+    for name, default, ours in [*attention_cases(), *loss_cases(), *dropout_cases()]:
+        times: tuple[list[float], list[float]] = ([], [])
+        for repeat in range(args.repeats + 2):
+            for index, function in enumerate((default, ours)):
+                started = time.perf_counter()
+                function()
+                if repeat >= 2:  # the first two warm up
+                    times[index].append(time.perf_counter() - started)
+        slow, fast = (1000 * statistics.median(side) for side in times)
+        print(f"| {name} | {slow:.2f} | {fast:.2f} | {slow / fast:.2f} |")
+
+
+def attention_cases() -> list[Case]:
+    """Forward and backward of 4 heads over width 512: batched products against scaled_dot_product_attention."""
+    cases: list[Case] = []
+    for batch, length, dtype in ((128, 25, torch.float32), (128, 25, torch.bfloat16), (8, 200, torch.float32)):
+        qkv = [torch.randn(batch, length, 512, dtype=dtype, requires_grad=True) for _ in range(3)]
+
+        def fused(qkv: list[torch.Tensor] = qkv) -> None:
+            heads = [x.unflatten(2, (4, -1)).transpose(1, 2) for x in qkv]
+            functional.scaled_dot_product_attention(*heads).sum().backward()
+
+        def ours(qkv: list[torch.Tensor] = qkv) -> None:
+            attention(*qkv, heads=4, bias=None, drop=0.0).sum().backward()
+
+        cases.append((f"attention, {batch} x {length} tokens, {str(dtype)[6:]}", fused, ours))
+    return cases
+
+
+def loss_cases() -> list[Case]:
+    """Output projection and label-smoothed loss with gradients, 4,000 tokens of width 128, 10,000 words."""
+    cases: list[Case] = []
+    hidden = torch.randn(160, 25, 128, requires_grad=True)
+    weight = torch.randn(10_000, 128, requires_grad=True)
+    target = torch.randint(4, 10_000, (160, 25))
+    for dtype in (torch.float32, torch.bfloat16):
+
+        def default(dtype: torch.dtype = dtype) -> None:
+            logits = functional.linear(hidden.to(dtype), weight.to(dtype))
+            label_smoothed_loss(logits, target, 0.1, 1)[0].backward()
+
+        def ours(dtype: torch.dtype = dtype) -> None:
+            output_loss(hidden, weight, target, 0.1, 1, dtype)[0].backward()
+
+        cases.append((f"output layer and loss, {str(dtype)[6:]}", default, ours))
+    return cases
+
+
+def dropout_cases() -> list[Case]:
+    """Dropout of one batch of hidden states, forward and backward."""
+    x = torch.randn(160, 25, 256, requires_grad=True)
+    return [
+        (
+            "dropout, 1 M elements",
+            lambda: functional.dropout(x, 0.3).sum().backward(),
+            lambda: dropout(x, 0.3).sum().backward(),
+        )
+    ]
+
+
+if __name__ == "__main__":
+    main()
