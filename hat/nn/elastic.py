@@ -122,9 +122,10 @@ class SinusoidalPositions(nn.Module):
 
     def _signals(self, start: int, length: int, device: torch.device) -> Tensor:
         half = self.max_dim // 2
-        steps = torch.arange(half, dtype=torch.float32, device=device)
+        sines, cosines = min(self.dim, half), min(max(self.dim - half, 0), half)  # how many columns of each
+        steps = torch.arange(sines, dtype=torch.float32, device=device)
         frequencies = torch.exp(steps * (-math.log(10000.0) / max(half - 1, 1)))
         first = start + self.FIRST_POSITION
         angles = torch.arange(first, first + length, dtype=torch.float32, device=device)[:, None] * frequencies
-        odd = torch.zeros(length, self.max_dim % 2, device=device)
-        return torch.cat([angles.sin(), angles.cos(), odd], dim=1)[:, : self.dim].contiguous()
+        odd = torch.zeros(length, self.dim - sines - cosines, device=device)
+        return torch.cat([angles.sin(), angles[:, :cosines].cos(), odd], dim=1)

@@ -6,6 +6,8 @@ down to the layers; a Transformer is one SubTransformer, built at exactly its ow
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -186,6 +188,11 @@ class _EncoderDecoder(nn.Module):
                 raise DataError(
                     f"{where}: '{name}' must have shape {list(weight.shape)}, has {list(weights[name].shape)}."
                 )
+        for module in self.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.is_meta:  # built by _load, without memory of its own
+                    setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cpu")))
+        for name, weight in self.weights().items():
             weight.copy_(weights[name])
 
     def _save(self, folder: str | Path, config: dict[str, Any]) -> None:
@@ -295,17 +302,10 @@ class Transformer(_EncoderDecoder):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Transformer":
         """Read a folder that :meth:`save_pretrained` wrote. Raises DataError or ConfigError naming the file."""
-        folder = Path(folder)
-        file = _read_config(folder, _TransformerFile)
-        model = cls(
-            Architecture.from_dict(file.architecture, where=str(folder / "config.json")),
-            source_vocab_size=file.source_vocab_size,
-            target_vocab_size=file.target_vocab_size,
-            maximum_embed_dim=file.maximum_embed_dim,
-            **{name: getattr(file, name) for name in ModelOptions.model_fields},
-        )
-        model.load_weights(*_read_weights(folder))
-        return model.eval()
+        file = _read_config(Path(folder), _TransformerFile)
+        architecture = Architecture.from_dict(file.architecture, where=str(Path(folder) / "config.json"))
+        build = partial(cls, architecture, maximum_embed_dim=file.maximum_embed_dim)
+        return _load(build, file, Path(folder))
 
 
 class SuperTransformer(_EncoderDecoder):
@@ -388,16 +388,8 @@ class SuperTransformer(_EncoderDecoder):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "SuperTransformer":
         """Read a folder that :meth:`save_pretrained` wrote. Raises DataError or ConfigError naming the file."""
-        folder = Path(folder)
-        file = _read_config(folder, _SuperTransformerFile)
-        model = cls(
-            file.space,
-            source_vocab_size=file.source_vocab_size,
-            target_vocab_size=file.target_vocab_size,
-            **{name: getattr(file, name) for name in ModelOptions.model_fields},
-        )
-        model.load_weights(*_read_weights(folder))
-        return model.eval()
+        file = _read_config(Path(folder), _SuperTransformerFile)
+        return _load(partial(cls, file.space), file, Path(folder))
 
 
 def _options(values: dict[str, Any]) -> ModelOptions:
@@ -424,6 +416,7 @@ def _too_large(architecture: Architecture, sizes: Architecture) -> str | None:
 
 
 FileType = TypeVar("FileType", _TransformerFile, _SuperTransformerFile)
+ModelType = TypeVar("ModelType", Transformer, SuperTransformer)
 
 
 def _read_config(folder: Path, schema: type[FileType]) -> FileType:
@@ -436,6 +429,22 @@ def _read_config(folder: Path, schema: type[FileType]) -> FileType:
         return schema.model_validate(values)
     except ValidationError as error:
         raise DataError(f"{path}: {describe_validation_error(schema, error)}.") from None
+
+
+def _load(build: Callable[..., ModelType], file: _TransformerFile | _SuperTransformerFile, folder: Path) -> ModelType:
+    """The model that a ``config.json`` describes, with the weights beside it, in evaluation mode."""
+    weights, where = _read_weights(folder)
+    options = {name: getattr(file, name) for name in ModelOptions.model_fields}
+    try:
+        # Without memory until the weights are found to have these sizes, and without drawing weights to overwrite.
+        with torch.device("meta"):
+            model = build(source_vocab_size=file.source_vocab_size, target_vocab_size=file.target_vocab_size, **options)
+    except ConfigError as error:
+        raise DataError(f"{folder / 'config.json'}: {error}") from None
+    except (RuntimeError, OverflowError):  # torch cannot count the elements
+        raise DataError(f"{folder / 'config.json'}: the sizes of the model must be possible ones, are not.") from None
+    model.load_weights(weights, where)
+    return model.eval()
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
