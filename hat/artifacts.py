@@ -143,7 +143,7 @@ class RunFolder:
             file.write(line + "\n")
 
     def forget_after(self, update: int) -> None:
-        """Drop the events of later updates: a run that continues from ``update`` makes them again."""
+        """Drop the events of later updates and the final one: a run that continues from ``update`` makes them again."""
         path = self.path / "metrics.jsonl"
         if not self._writes or not path.exists():
             return
@@ -153,7 +153,7 @@ class RunFolder:
                 event = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the last line of a run that was killed while it wrote
-            if event.get("update", 0) <= update:
+            if event.get("update", 0) <= update and event.get("event") != "final":
                 kept.append(line + "\n")
         write_text(path, "".join(kept))
 

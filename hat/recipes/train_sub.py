@@ -5,24 +5,27 @@ from pathlib import Path
 import torch
 from pydantic import model_validator
 
-from hat.artifacts import RunFolder
-from hat.config import Section
 from hat.errors import ConfigError
 from hat.nn.transformer import MaximumDims, ModelOptions, SuperTransformer, Transformer
-from hat.recipes.training import check_vocabulary, copy_tokenizer, held_out_batches, training_batches, use_threads
+from hat.recipes.training import (
+    TrainConfig,
+    check_same_symbols,
+    check_vocabulary,
+    held_out_batches,
+    open_run,
+    training_batches,
+    use_threads,
+)
 from hat.space import Architecture, SearchSpace
-from hat.training.checkpoint import CheckpointFolder
-from hat.training.trainer import Trainer, TrainingConfig
+from hat.training.trainer import Trainer
 from hat.training.world import join_world
 
+_DROPOUTS = {"dropout", "attention_dropout", "activation_dropout"}
 
-class TrainSubConfig(Section):
+
+class TrainSubConfig(TrainConfig):
     """Settings of ``hat-train-sub``."""
 
-    output: Path
-    """Folder of the SubTransformer."""
-    data: Path
-    """A folder that hat-prepare made."""
     architecture: Path
     """An ``architecture.json``, from hat-search or written by hand."""
     inherit: Path | None = None
@@ -30,12 +33,9 @@ class TrainSubConfig(Section):
     space: SearchSpace | None = None
     """From scratch: the space the architecture was found in. Its largest widths then fix position signals and the
     scale of dropout, as in the SuperTransformer; null takes the architecture's own."""
-    seed: int = 1
-    """Decides weights, batches and dropout."""
     model: ModelOptions | None = None
     """Options of the model; with ``inherit``, only the dropout probabilities may differ from the SuperTransformer's,
     and null keeps all of its options."""
-    training: TrainingConfig
 
     @model_validator(mode="after")
     def _check(self) -> "TrainSubConfig":
@@ -61,13 +61,16 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     architecture = Architecture.from_json(config.architecture)
     torch.manual_seed(config.seed)
     net = _from_scratch(config, architecture) if config.inherit is None else _inherited(config, architecture)
+    contents = {
+        "architecture": architecture.to_dict(),
+        "inherit": config.inherit is not None,
+        "model": net.options.model_dump(),
+    }
     with join_world(config.training.device) as world:
+        net.to(world.device)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training)
-        net.to(world.device)
-        if restart and world.is_main:
-            CheckpointFolder(config.output / "checkpoints", 1).clear()
-        run = RunFolder(config.output, config, "hat-train-sub", writes=world.is_main)
+        run, checkpoints, state = open_run(config, "hat-train-sub", contents, world, restart)
         trainer = Trainer(
             net,
             lambda batch, update: net.hidden(batch.source, batch.target_in),
@@ -77,13 +80,13 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
             config.training,
             config.seed,
             run,
+            checkpoints,
             world,
         )
-        trainer.train()
+        trainer.train(state)
         result = trainer.validate()["valid"]
         if world.is_main:
             net.save_pretrained(config.output)
-            copy_tokenizer(config.data, config.output)
             run.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
             run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
     return config.output
@@ -110,21 +113,14 @@ def _from_scratch(config: TrainSubConfig, architecture: Architecture) -> Transfo
 
 def _inherited(config: TrainSubConfig, architecture: Architecture) -> Transformer:
     assert config.inherit is not None
-    model = SuperTransformer.from_pretrained(config.inherit)
-    meta = check_vocabulary(config.data, model.options.share_embeddings)
-    sizes = (model.source_vocab_size, model.target_vocab_size)
-    if sizes != (meta.source_vocab_size, meta.target_vocab_size):
-        raise ConfigError(
-            f"{config.data}: must have the vocabulary of {config.inherit} ({sizes[0]} source and {sizes[1]} target "
-            f"tokens), has {meta.source_vocab_size} and {meta.target_vocab_size}."
-        )
-    net = model.extract(architecture)
+    check_same_symbols(config.data, config.inherit)
+    net = SuperTransformer.from_pretrained(config.inherit).extract(architecture)
     return net if config.model is None else _with_dropout(net, config.model)
 
 
 def _with_dropout(net: Transformer, options: ModelOptions) -> Transformer:
     """The same network with other dropout probabilities."""
-    for name in ("share_embeddings", "pre_norm", "embed_scale"):
+    for name in sorted(set(ModelOptions.model_fields) - _DROPOUTS):
         inherited, wanted = getattr(net.options, name), getattr(options, name)
         if inherited != wanted:
             raise ConfigError(

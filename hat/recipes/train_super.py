@@ -1,35 +1,34 @@
 """Train a SuperTransformer: every update trains one SubTransformer of its space."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from hat.artifacts import RunFolder
-from hat.config import Section
+from hat.data.batching import Batch
 from hat.nn.transformer import ModelOptions, SuperTransformer
-from hat.recipes.training import check_vocabulary, copy_tokenizer, held_out_batches, training_batches, use_threads
-from hat.space import SearchSpace
-from hat.training.checkpoint import CheckpointFolder
+from hat.recipes.training import (
+    TrainConfig,
+    check_vocabulary,
+    held_out_batches,
+    open_run,
+    training_batches,
+    use_threads,
+)
+from hat.space import Architecture, SearchSpace
 from hat.training.sampling import UniformSampler
-from hat.training.trainer import Trainer, TrainingConfig
+from hat.training.trainer import Trainer
 from hat.training.world import join_world
 
 
-class TrainSuperConfig(Section):
+class TrainSuperConfig(TrainConfig):
     """Settings of ``hat-train-super``."""
 
-    output: Path
-    """Folder of the SuperTransformer."""
-    data: Path
-    """A folder that hat-prepare made."""
     space: SearchSpace
     """The search space, or the path of its YAML file."""
-    seed: int = 1
-    """Decides weights, batches, dropout and which SubTransformer each update trains."""
     model: ModelOptions = ModelOptions()
-    training: TrainingConfig
     random_architectures: int = Field(default=2, ge=0)
     """Random SubTransformers that are validated beside the smallest and the largest."""
 
@@ -46,44 +45,46 @@ def train_super(config: TrainSuperConfig, restart: bool = False) -> Path:
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state is saved.
     """
     use_threads(config.training.threads)
-    meta = check_vocabulary(config.data, config.model.share_embeddings)
     with join_world(config.training.device) as world:
+        model = _new_model(config).to(world.device)
+        sampler = UniformSampler(config.space, config.seed)
+        members = sampler.validation_architectures(config.random_architectures)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training)
-        torch.manual_seed(config.seed)
-        model = SuperTransformer(
-            config.space,
-            source_vocab_size=meta.source_vocab_size,
-            target_vocab_size=meta.target_vocab_size,
-            **config.model.model_dump(),
-        ).to(world.device)
-        sampler = UniformSampler(config.space, config.seed)
-        if restart and world.is_main:
-            CheckpointFolder(config.output / "checkpoints", 1).clear()
-        run = RunFolder(config.output, config, "hat-train-super", writes=world.is_main)
+        run, checkpoints, state = open_run(config, "hat-train-super", {}, world, restart)
         trainer = Trainer(
             model,
             lambda batch, update: model.hidden(batch.source, batch.target_in, sampler(update)),
             batches,
-            {
-                name: partial(
-                    lambda architecture, batch: model.hidden(batch.source, batch.target_in, architecture), member
-                )
-                for name, member in sampler.validation_architectures(config.random_architectures).items()
-            },
+            {name: _hidden_of(model, architecture) for name, architecture in members.items()},
             validation,
             config.training,
             config.seed,
             run,
+            checkpoints,
             world,
             describe=lambda update: str(sampler(update)),
         )
-        trainer.train()
+        trainer.train(state)
         results = trainer.validate()
         if world.is_main:
             model.save_pretrained(config.output)
-            copy_tokenizer(config.data, config.output)
             losses = {name: {"loss": result.loss, "nll": result.nll} for name, result in results.items()}
             run.log(event="final", update=trainer.update, **losses)
             run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
     return config.output
+
+
+def _new_model(config: TrainSuperConfig) -> SuperTransformer:
+    meta = check_vocabulary(config.data, config.model.share_embeddings)
+    torch.manual_seed(config.seed)
+    return SuperTransformer(
+        config.space,
+        source_vocab_size=meta.source_vocab_size,
+        target_vocab_size=meta.target_vocab_size,
+        **config.model.model_dump(),
+    )
+
+
+def _hidden_of(model: SuperTransformer, architecture: Architecture) -> Callable[[Batch], Tensor]:
+    return lambda batch: model.hidden(batch.source, batch.target_in, architecture)

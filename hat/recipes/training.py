@@ -1,17 +1,34 @@
 """What training a SuperTransformer and training a SubTransformer have in common."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field
 
-from hat.artifacts import make_folder
+from hat.artifacts import RunFolder, make_folder
+from hat.config import Section
 from hat.data.batching import Batch, TrainingBatches, validation_batches
+from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
-from hat.errors import ConfigError
+from hat.errors import ConfigError, DataError
+from hat.training.checkpoint import CheckpointFolder
 from hat.training.trainer import TrainingConfig
 from hat.training.world import World
+
+
+class TrainConfig(Section):
+    """Settings that both training commands have."""
+
+    output: Path
+    """Folder of the model."""
+    data: Path
+    """A folder that hat-prepare made."""
+    seed: int = Field(default=1, ge=0)
+    """Decides every random choice: weights, batches, dropout, and which SubTransformer an update trains."""
+    training: TrainingConfig
 
 
 def check_vocabulary(data: Path, share_embeddings: str) -> CorpusMeta:
@@ -23,6 +40,21 @@ def check_vocabulary(data: Path, share_embeddings: str) -> CorpusMeta:
             "or prepare the data with vocabulary.joint: true."
         )
     return meta
+
+
+def check_same_symbols(data: Path, model_folder: Path) -> None:
+    """Check that the data's ids mean what they mean to a trained model. Raises DataError.
+
+    Vocabularies of the same size are not enough: sentencepiece gives exactly the size that is asked for.
+    """
+    ours, theirs = TextCodec.load(data / "tokenizer"), TextCodec.load(model_folder / "tokenizer")
+    for side in ("source", "target"):
+        found, expected = getattr(ours, f"{side}_vocabulary"), getattr(theirs, f"{side}_vocabulary")
+        if found != expected:
+            raise DataError(
+                f"{data}: must have the {side} vocabulary of {model_folder} ({len(expected)} symbols), has another one "
+                f"({len(found)} symbols); prepare the data with that model's tokeniser and dict.txt."
+            )
 
 
 def training_batches(data: Path, config: TrainingConfig, seed: int, world: World) -> TrainingBatches:
@@ -52,6 +84,41 @@ def use_threads(threads: int | None) -> None:
 
 def copy_tokenizer(source: Path, model_folder: Path) -> None:
     """Give a model folder the ``tokenizer/`` of a data or model folder, so that it can translate text on its own."""
+    TextCodec.load(source / "tokenizer")  # says clearly what is missing
     target = make_folder(model_folder) / "tokenizer"
     if (source / "tokenizer").resolve() != target.resolve():
         shutil.copytree(source / "tokenizer", target, dirs_exist_ok=True)
+
+
+def open_run(
+    config: TrainConfig, command: str, contents: Mapping[str, Any], world: World, restart: bool
+) -> tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]:
+    """The run's folder, its checkpoints, and the state to go on from (None: from the start), for every process.
+
+    Args:
+        config: the settings.
+        command: its name, for ``run.json``.
+        contents: what settings that are paths lead to: that, and not where it is, must stay the same in a run.
+        world: the processes that train together.
+        restart: forget the checkpoints of an earlier run.
+
+    Raises:
+        ConfigError: if the folder holds a run with other settings; nothing in it is changed then.
+        DataError: if its state is damaged, or the data folder lacks its tokeniser.
+    """
+    settings = config.model_dump(mode="json")
+    settings["data"] = CorpusMeta.load(config.data).splits["train"].model_dump()
+    # Two processes are as good as one that takes twice as many batches, so only the product must stay.
+    del settings["training"]["accumulate"]
+    settings["training.accumulate times processes"] = config.training.accumulate * world.size
+    checkpoints = CheckpointFolder(config.output / "checkpoints", config.training.keep_last, {**settings, **contents})
+    if world.is_main:
+        if restart:
+            checkpoints.clear()
+        checkpoints.remove_leftovers()
+    state = world.share(checkpoints.load_state() if world.is_main else None)
+    run = RunFolder(config.output, config, command, writes=world.is_main)
+    run.forget_after(0 if state is None else state["update"])
+    if world.is_main:
+        copy_tokenizer(config.data, config.output)  # now, so that what it lacks is found out before the training
+    return run, checkpoints, state

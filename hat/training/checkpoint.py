@@ -1,10 +1,10 @@
 """Checkpoints: the weights of the last few and the best update, and everything a resumed run needs.
 
 ``checkpoints/update_00001000.safetensors`` are weights alone; ``checkpoints/resume.pt`` is the whole state of training
-at the last checkpoint. All are written atomically, so a run killed at any moment goes on from one of them.
+at the last checkpoint or interruption. All are written atomically, so a run killed at any moment goes on from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hat.artifacts import atomic_path, make_folder
 from hat.errors import DataError
+from hat.training.recipe import check_same_recipe
 
 
 class CheckpointFolder:
@@ -23,20 +24,32 @@ class CheckpointFolder:
     Args:
         path: the folder.
         keep_last: how many files of weights stay; older ones are removed.
+        recipe: the settings of the run as plain nested values; a state that other settings made is not continued.
     """
 
-    def __init__(self, path: Path, keep_last: int) -> None:
+    def __init__(self, path: Path, keep_last: int, recipe: Mapping[str, Any]) -> None:
         self.path = path
         self.keep_last = keep_last
+        self.recipe = dict(recipe)
 
-    def save(self, update: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    @property
+    def state_file(self) -> Path:
+        """Where the state of training is."""
+        return self.path / "resume.pt"
+
+    def save(self, update: int, weights: dict[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write the weights and the state after ``update`` updates, then remove what is too old."""
         make_folder(self.path)
         _write_weights(self.path / f"update_{update:08d}.safetensors", weights)
-        with atomic_path(self.path / "resume.pt") as temporary:
-            torch.save(state, temporary)
+        self.save_state(state)
         for old in self.last_weights(update)[: -self.keep_last]:
             old.unlink(missing_ok=True)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state alone: an interruption is no checkpoint, and must not count among the last ones."""
+        make_folder(self.path)
+        with atomic_path(self.state_file) as temporary:
+            torch.save({**state, "recipe": self.recipe}, temporary)
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Write the weights of the best validation so far."""
@@ -44,26 +57,41 @@ class CheckpointFolder:
         _write_weights(self.path / "best.safetensors", weights)
 
     def load_state(self) -> dict[str, Any] | None:
-        """What :meth:`save` was given last, or None. Raises DataError when the file is damaged."""
-        path = self.path / "resume.pt"
+        """The state that was saved last, or None.
+
+        Raises:
+            DataError: if the file is damaged.
+            ConfigError: if the run was started with other settings.
+        """
+        path = self.state_file
         if not path.exists():
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path}: cannot be read as a checkpoint (damaged or truncated?): {problem}") from None
-        if not isinstance(state, dict):
-            raise DataError(f"{path}: must hold the state of a training run, holds a {type(state).__name__}.")
+            raise DataError(
+                f"{path}: cannot be read as a checkpoint (damaged or truncated?): {problem}; start again with "
+                "--restart."
+            ) from None
+        kinds = {"recipe": dict, "update": int}
+        if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in kinds.items()):
+            raise DataError(f"{path}: must hold the state of a training run, does not; start again with --restart.")
+        check_same_recipe(state["recipe"], self.recipe, where=str(path))
         return state
 
     def last_weights(self, update: int) -> list[Path]:
         """Files of weights up to ``update``, oldest first."""
         return [path for path in sorted(self.path.glob("update_*.safetensors")) if _update_of(path) <= update]
 
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of a run that was killed while it wrote; they may be large."""
+        for path in self.path.glob(".*"):
+            path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove all checkpoints."""
-        for path in [*self.path.glob("*.safetensors"), self.path / "resume.pt"]:
+        for path in [*self.path.glob("*.safetensors"), self.state_file]:
             path.unlink(missing_ok=True)
 
 

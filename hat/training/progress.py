@@ -33,7 +33,7 @@ class TrainingProgress:
         self.is_main = is_main
         self.on_terminal = sys.stderr.isatty()
         self.bar = tqdm(total=max_updates, initial=update, unit="update", disable=not (is_main and self.on_terminal))
-        self.writer = _tensorboard_writer(run) if tensorboard and is_main else None
+        self.writer = _tensorboard_writer(run, update) if tensorboard and is_main else None
         self.first_update, self.started = update, time.monotonic()
         self.last_time = self.started
 
@@ -105,11 +105,12 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def _tensorboard_writer(run: RunFolder) -> Any:
+def _tensorboard_writer(run: RunFolder, update: int) -> Any:
+    """A writer that hides what an interrupted run wrote after ``update``: it is made again."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError(
             "training.tensorboard: needs the package tensorboard, which is not installed; pip install 'hat[report]'."
         ) from None
-    return SummaryWriter(str(run.path / "tensorboard"))
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=update + 1)

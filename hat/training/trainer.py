@@ -3,10 +3,8 @@
 import hashlib
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,13 +14,14 @@ from torch import Tensor
 from hat.artifacts import RunFolder
 from hat.config import Section
 from hat.data.batching import Batch, TrainingBatches
-from hat.errors import ConfigError, TrainingError
+from hat.errors import DataError, TrainingError
 from hat.nn.transformer import SuperTransformer, Transformer
 from hat.special_ids import PAD_ID
 from hat.training.checkpoint import CheckpointFolder, average_weights, read_weights
 from hat.training.loss import output_loss
 from hat.training.optimizer import OptimizerConfig, ScheduleConfig, learning_rate, make_optimizer
 from hat.training.progress import TrainingProgress
+from hat.training.stopping import stop_signals
 from hat.training.validation import ValidationResult, validation_loss
 from hat.training.world import World
 
@@ -63,9 +62,6 @@ class TrainingConfig(Section):
     """Also write TensorBoard event files (needs the extra ``report``)."""
 
 
-# What may differ between a run and its continuation: none of it changes an update already made.
-_MAY_CHANGE = {"max_updates", "log_every", "validate_every", "checkpoint_every", "keep_last", "final", "tensorboard"}
-_MAY_CHANGE |= {"device", "threads"}
 _STOP_CHECK_EVERY = 10
 
 
@@ -81,7 +77,8 @@ class Trainer:
         validation_batches: the held-out data.
         config: the recipe.
         seed: seed of dropout.
-        run: where metrics and checkpoints go; every process has it, the main one writes.
+        run: where metrics go; every process has it, the main one writes.
+        checkpoints: where weights and states go.
         world: the processes that train together.
         describe: a few words about the update for the log.
     """
@@ -96,6 +93,7 @@ class Trainer:
         config: TrainingConfig,
         seed: int,
         run: RunFolder,
+        checkpoints: CheckpointFolder,
         world: World,
         describe: Callable[[int], str] = lambda update: "",
     ) -> None:
@@ -107,47 +105,52 @@ class Trainer:
         self.config = config
         self.seed = seed
         self.run = run
+        self.checkpoints = checkpoints
         self.world = world
         self.describe = describe
         self.parameters = list(model.parameters())
         self.optimizer = make_optimizer(config.optimizer, self.parameters)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "float16")
-        self.checkpoints = CheckpointFolder(run.path / "checkpoints", config.keep_last)
         self.update = 0
         self.seconds = 0.0
         self.best_loss = math.inf
         self.gradient_norm = torch.zeros(())
+        # Summed loss, summed nll and tokens since the last line of the log.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=world.device)
 
-    def train(self) -> None:
-        """Run to ``max_updates``, from the last checkpoint if there is one.
+    def train(self, state: dict[str, Any] | None) -> None:
+        """Run to ``max_updates``: on from ``state``, what the checkpoints held on every process, or from the start.
 
         Raises:
             KeyboardInterrupt: on Ctrl-C or SIGTERM, after the state is saved.
             TrainingError: when the loss is no longer a number.
+            DataError: if ``state`` is not one of this model and recipe.
         """
         config = self.config
-        self._resume()
+        if state is None:
+            self.world.broadcast(list(self.model.weights().values()))
+        else:
+            self._resume(state)
         self.model.train()
         progress = TrainingProgress(config.max_updates, self.update, self.run, self.world.is_main, config.tensorboard)
-        totals = torch.zeros(3, device=self.world.device)
-        with _stop_signals() as stopped, progress:
+        with stop_signals() as stopped, progress:
             started = time.monotonic() - self.seconds
             while self.update < config.max_updates:
                 rate = learning_rate(config.schedule, self.update, config.max_updates)
-                totals += self._step(rate)
+                self.totals += self._step(rate)
                 self.update += 1
                 self.seconds = time.monotonic() - started
                 progress.advance()
                 done = self.update == config.max_updates
                 if self.update % config.log_every == 0 or done:
-                    self._log(progress, totals, rate)
-                    totals.zero_()
+                    self._log(progress, rate)
                 if self.update % config.validate_every == 0 or done:
                     self._validate(progress)
-                stop = self._agree_to_stop(bool(stopped))
-                if self.update % config.checkpoint_every == 0 or done or stop:
-                    self._save()
-                if stop and not done:
+                stop = self._agree_to_stop(bool(stopped)) and not done
+                checkpoint = self.update % config.checkpoint_every == 0 or done
+                if checkpoint or stop:
+                    self._save(checkpoint)
+                if stop:
                     raise KeyboardInterrupt
         self._finish()
 
@@ -164,9 +167,7 @@ class Trainer:
             place = (self.update * len(batches) + index) * world.size + world.rank
             torch.manual_seed(_mixed_seed(self.seed, place))
             batch = batch.to(world.device)
-            with torch.autocast(
-                world.device.type, getattr(torch, config.precision), enabled=config.precision != "float32"
-            ):
+            with torch.autocast(world.device.type, dtype, enabled=config.precision != "float32"):
                 hidden = self.hidden_of(batch, self.update)
             weight = self.model.output_weight(hidden.size(-1))
             loss, nll = output_loss(hidden, weight, batch.target_out, config.label_smoothing, PAD_ID, dtype)
@@ -184,26 +185,34 @@ class Trainer:
         self.scaler.update()
         return totals
 
-    def _log(self, progress: "TrainingProgress", totals: Tensor, rate: float) -> None:
-        loss, nll, tokens = totals.tolist()
-        loss, nll = loss / tokens, nll / tokens
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"update {self.update}: the training loss is {loss}; lower training.schedule.peak, set "
-                "training.optimizer.clip_norm or use another precision, then continue from the last checkpoint."
-            )
+    def _log(self, progress: TrainingProgress, rate: float) -> None:
+        self._check_finite()
+        loss, nll, tokens = self.totals.tolist()
+        self.totals.zero_()
         progress.log(
-            update=self.update, epoch=self.batches.epoch, loss=loss, nll=nll, learning_rate=rate,
+            update=self.update, epoch=self.batches.epoch, loss=loss / tokens, nll=nll / tokens, learning_rate=rate,
             gradient_norm=float(self.gradient_norm), target_tokens=int(tokens), note=self.describe(self.update - 1),
         )  # fmt: skip
 
-    def _validate(self, progress: "TrainingProgress") -> None:
+    def _check_finite(self) -> None:
+        """Stop before weights that are no numbers are logged or replace a good checkpoint."""
+        loss, norm = float(self.totals[0]), float(self.gradient_norm)
+        # With a scaler, gradients that overflow are expected now and then: it leaves such an update out.
+        if math.isfinite(loss) and (self.scaler.is_enabled() or math.isfinite(norm)):
+            return
+        raise TrainingError(
+            f"update {self.update}: the training loss is {loss}, the norm of the gradient {norm}; lower "
+            "training.schedule.peak, set training.optimizer.clip_norm or use another precision, then continue from "
+            "the last checkpoint."
+        )
+
+    def _validate(self, progress: TrainingProgress) -> None:
         results = self.validate()
         progress.log_validation(self.update, results)
         mean = sum(result.loss for result in results.values()) / len(results)
         if mean < self.best_loss:
             self.best_loss = mean
-            if self.world.is_main and self.config.final == "best":
+            if self.world.is_main:
                 self.checkpoints.save_best(self.model.weights())
 
     def validate(self) -> dict[str, ValidationResult]:
@@ -229,79 +238,58 @@ class Trainer:
             return stopped
         return self.update % _STOP_CHECK_EVERY == 0 and self.world.any(stopped)
 
-    def _save(self) -> None:
+    def _save(self, checkpoint: bool) -> None:
+        """Save the state, and as a ``checkpoint`` the weights among the last ones too."""
+        self._check_finite()
         if self.world.is_main:
+            weights = self.model.weights()
             state = {
                 "update": self.update,
                 "seconds": self.seconds,
                 "best_loss": self.best_loss,
-                "weights": self.model.weights(),
+                "totals": self.totals.tolist(),
+                "weights": weights,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "batches": self.batches.state_dict(),
-                "config": self.config.model_dump(mode="json"),
             }
-            self.checkpoints.save(self.update, self.model.weights(), state)
+            if checkpoint:
+                self.checkpoints.save(self.update, weights, state)
+            else:
+                self.checkpoints.save_state(state)
         self.world.barrier()
 
-    def _resume(self) -> None:
-        """Take up the last checkpoint; without one, every process starts from the main one's weights."""
-        state = self.world.share(self.checkpoints.load_state() if self.world.is_main else None)
-        if state is None:
-            self.world.broadcast(list(self.model.weights().values()))
-            return
-        where = str(self.checkpoints.path / "resume.pt")
-        _check_same_recipe(state["config"], self.config.model_dump(mode="json"), where)
-        self.model.load_weights(state["weights"], where)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.batches.load_state_dict(state["batches"])
-        self.update, self.seconds, self.best_loss = state["update"], state["seconds"], state["best_loss"]
+    def _resume(self, state: dict[str, Any]) -> None:
+        where = str(self.checkpoints.state_file)
+        try:
+            self.model.load_weights(state["weights"], where)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.batches.load_state_dict(state["batches"])
+            self.totals.copy_(torch.tensor(state["totals"], dtype=torch.float64))
+            self.update, self.seconds = int(state["update"]), float(state["seconds"])
+            self.best_loss = float(state["best_loss"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{where}: must be the state of this training, is damaged ({error!r}); start again with --restart."
+            ) from None
         if self.world.is_main:
             logger.info("continuing after update %d from %s", self.update, where)
-            self.run.forget_after(self.update)
 
     def _finish(self) -> None:
-        """Put the final weights into the model."""
-        self.world.barrier()
-        if self.config.final == "average":
-            weights = average_weights(self.checkpoints.last_weights(self.update)[-self.config.keep_last :])
-        elif self.config.final == "best":
-            weights = read_weights(self.checkpoints.path / "best.safetensors")
-        else:
+        """Put the final weights into the model of every process; only the main one reads files."""
+        if self.config.final == "last":
             return
-        self.model.load_weights(weights, str(self.checkpoints.path))
+        if self.world.is_main:
+            if self.config.final == "average":
+                weights = average_weights(self.checkpoints.last_weights(self.update)[-self.config.keep_last :])
+            else:
+                weights = read_weights(self.checkpoints.path / "best.safetensors")
+            self.model.load_weights(weights, str(self.checkpoints.path))
+        self.world.broadcast(list(self.model.weights().values()))
 
 
 def _mixed_seed(seed: int, place: int) -> int:
     """A seed for one batch; neighbouring places give unrelated numbers."""
     digest = hashlib.blake2b(f"{seed} batch {place}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-def _check_same_recipe(saved: dict[str, Any], now: dict[str, Any], where: str) -> None:
-    for name, value in now.items():
-        if name not in _MAY_CHANGE and saved.get(name) != value:
-            raise ConfigError(
-                f"{where}: this run was started with training.{name} {saved.get(name)}, now it is {value}; go on with "
-                "the same, choose another output folder, or start again with --restart."
-            )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM comes; a second Ctrl-C stops at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-        logger.info("stopping after this update; the state will be saved")
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
