@@ -31,7 +31,7 @@ def dropout(x: Tensor, probability: float) -> Tensor:
         return x
     if x.device.type != "cpu":
         return functional.dropout(x, probability)
-    dropped = round(probability * _LEVELS)
+    dropped = min(round(probability * _LEVELS), _LEVELS - 1)
     numbers = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     levels = numbers.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 ... 32767
     keep = levels >= dropped - _LEVELS // 2
