@@ -50,7 +50,7 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
     log.setLevel(logging.INFO)
     try:
         result = action()
-        if result is not None:
+        if result is not None and os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
             print(result, flush=True)
     except HatError as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
