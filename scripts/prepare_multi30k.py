@@ -1,0 +1,37 @@
+"""Fetch Multi30k (task 1, English-German), lower-cased, normalised and tokenised by its makers.
+
+These are the files on which published Multi30k BLEU is computed; they are checked and copied, not changed. For research
+that is not commercial; the captions are those of Flickr30k.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from corpora import Corpus, Part, Split, main
+from corpora_text import TextRules
+
+_ARCHIVE = "multi30k-a3d2e0d2.tar.gz"
+_URL = "https://github.com/multi30k/dataset/archive/a3d2e0d2.tar.gz"
+_SETS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
+
+
+def _split(name: str) -> Split:
+    stem = f"{name}.lc.norm.tok"
+    return Split(f"{stem}.{{language}}.gz", (Part(_ARCHIVE, f"tok/{stem}.en", f"tok/{stem}.de"),))
+
+
+CORPUS = Corpus(
+    name="multi30k",
+    text=TextRules("en", "de", tokenize=False, normalize=False),
+    downloads={_ARCHIVE: _URL},
+    splits=tuple(_split(name) for name in _SETS),
+)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    return main(CORPUS, __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
