@@ -120,7 +120,7 @@ def row(name: str, folder: str, predictor: LatencyPredictor, limit_ms: float) ->
     return {
         "name": name,
         "predicted_ms": round(predictor.predict_ms(architecture), 2),
-        "measured_ms": round(results["latency"]["total_ms"], 2),
+        "measured_ms": round(results["latency"]["total"]["mean_ms"], 2),
         "parameters": results["parameters"],
         "bleu": round(results["bleu"]["tokenized"], 1),
         "architecture": str(architecture),

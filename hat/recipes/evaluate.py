@@ -15,7 +15,8 @@ from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import DataError
-from hat.latency.measure import LatencySettings, measure
+from hat.latency.measure import measure
+from hat.latency.settings import LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn.transformer import Transformer
 from hat.recipes.model_folder import load_model

@@ -17,9 +17,9 @@ from hat.config import Section
 from hat.data.batching import Batch, validation_batches
 from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
+from hat.latency.measure import measure_architecture
 from hat.latency.predictor import LatencyPredictor
 from hat.nn.transformer import SuperTransformer
-from hat.recipes.measure_latency import measure_architecture
 from hat.recipes.training import use_threads
 from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
 from hat.space import Architecture
@@ -143,11 +143,11 @@ def _best_measured(
         tried += 1
         logger.info(
             "measured %.2f ms (predicted %.2f ms), loss %.4f, %s",
-            sample.total_ms, candidate.latency_ms, candidate.score, candidate.architecture,
+            sample.total.mean_ms, candidate.latency_ms, candidate.score, candidate.architecture,
         )  # fmt: skip
-        if sample.total_ms <= config.latency_limit_ms:
-            return candidate, round(sample.total_ms, 3)
-        ratio = max(ratio, sample.total_ms / candidate.latency_ms)
+        if sample.total.mean_ms <= config.latency_limit_ms:
+            return candidate, round(sample.total.mean_ms, 3)
+        ratio = max(ratio, sample.total.mean_ms / candidate.latency_ms)
         if tried == config.measured_candidates:
             break
     raise SearchError(
