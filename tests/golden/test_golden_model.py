@@ -24,7 +24,7 @@ from hat.space.architecture import DecoderSpec
 from hat.space.counting import count_multiply_adds, count_parameters
 from hat.space.encoding import features
 from hat.special_ids import PAD_ID
-from hat.training.loss import label_smoothed_loss
+from hat.training.loss import label_smoothed_loss, output_loss
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +203,12 @@ class TestTraining:
         with np.load(folder / "small_traj" / "traj.npz") as file:
             return dict(file)
 
-    def test_trajectory(self, folder: Path, steps: dict, arrays: dict[str, np.ndarray]) -> None:
+    @pytest.mark.parametrize("fused", [False, True], ids=["loss of logits", "loss of the decoder's output"])
+    def test_trajectory(self, folder: Path, steps: dict, arrays: dict[str, np.ndarray], fused: bool) -> None:
         model = read_checkpoint(folder / "small" / "checkpoint.pt")
         optimizer = _AuthorsAdam(model, betas=(0.9, 0.98), weight_decay=steps["weight_decay"])
         for number, step in enumerate(steps["steps"]):
-            _backward(model, step, arrays, number)
+            _backward(model, step, arrays, number, fused)
             norm = nn.utils.clip_grad_norm_(model.parameters(), steps["clip_norm"]).item()
             assert norm == pytest.approx(step["gnorm_before_clip"], rel=1e-5)
             if number == 0:
@@ -241,12 +242,16 @@ class _AuthorsAdam:
         self._adam.step()
 
 
-def _backward(model: SuperTransformer, step: dict, arrays: dict[str, np.ndarray], number: int) -> None:
+def _backward(model: SuperTransformer, step: dict, arrays: dict[str, np.ndarray], number: int, fused: bool) -> None:
     """Gradients of the mean loss per token; the loss must be theirs."""
     names = ("src_tokens", "prev_output_tokens", "target")
     source, target_in, target = (torch.from_numpy(arrays[f"s{number}_{name}"]).long() for name in names)
-    logits = model(right_padded(source), target_in, architecture_of(step["config"], 64))
-    loss, nll = label_smoothed_loss(logits, target, smoothing=0.1, pad=PAD_ID)
+    source, architecture = right_padded(source), architecture_of(step["config"], 64)
+    if fused:
+        weight = model.output_weight(architecture.decoder.embed_dim)
+        loss, nll = output_loss(model.hidden(source, target_in, architecture), weight, target, 0.1, PAD_ID)
+    else:
+        loss, nll = label_smoothed_loss(model(source, target_in, architecture), target, 0.1, PAD_ID)
     tokens = int(target.ne(PAD_ID).sum())
     assert tokens == step["ntokens"]
     assert loss.item() / tokens / math.log(2) == pytest.approx(step["loss_bits"], rel=1e-5)

@@ -369,3 +369,30 @@ def test_an_unusable_folder_to_save_in(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises((ConfigError, DataError), match="file"):
         SuperTransformer(SPACE, source_vocab_size=9, target_vocab_size=9).save_pretrained(tmp_path / "file")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_dropout_scales_with_the_width(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Active over maximum width of the stack; that of attention weights is not scaled."""
+    model, rng = random_model(seed)
+    options = {"dropout": 0.4, "attention_dropout": 0.1, "activation_dropout": 0.2}
+    model.options = model.options.model_copy(update=options)
+    architecture = model.space.sample(rng)
+    net = model.train().extract(architecture)
+    expected = []
+    for stack, maximum, blocks in (
+        (architecture.encoder, model.sizes.encoder.embed_dim, 1),
+        (architecture.decoder, model.sizes.decoder.embed_dim, 2),
+    ):
+        ratio, depth = stack.embed_dim / maximum, len(stack.layers)
+        expected += [0.4 * ratio] * (1 + (blocks + 1) * depth) + [0.1] * blocks * depth + [0.2 * ratio] * depth
+    seen: list[float] = []
+    for module in ("attention", "layers", "transformer"):
+        monkeypatch.setattr(f"hat.nn.{module}.dropout", lambda x, probability: (seen.append(probability), x)[1])
+    batch = random_batch(rng, model)
+    for network, more in ((model, (architecture,)), (net, ())):
+        network(*batch, *more)
+        assert sorted(seen) == pytest.approx(sorted(expected))
+        seen.clear()
+    net.eval()(*batch)
+    assert set(seen) == {0.0}
