@@ -29,7 +29,7 @@ def main() -> None:
     hat("train-super", "train_super.yaml", "--restart")
     hat("measure-latency", "measure_latency.yaml", "--restart")
     hat("train-predictor", "train_predictor.yaml")
-    limit_ms = halfway(LatencyDataset.load(RUNS / "latency" / "latency.csv").total_ms)
+    limit_ms = halfway(LatencyDataset.load(RUNS / "latency" / "latency.csv").latency_ms())
     hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
 
     space = SearchSpace.from_yaml("configs/space/demo.yaml")
@@ -110,9 +110,8 @@ def hand_made(space: SearchSpace, predictor: LatencyPredictor, limit_ms: float) 
 
 def row(name: str, folder: str, predictor: LatencyPredictor, limit_ms: float) -> dict[str, Any]:
     """Score one model on the test set and measure its latency the way the predictor's data were."""
-    settings = predictor.latency_settings
-    assert settings is not None
-    latency = f"latency={json.dumps(settings.model_dump(mode='json'))}"
+    assert predictor.device is not None
+    latency = f"latency={json.dumps(predictor.device.settings.model_dump(mode='json'))}"
     model = RUNS / folder
     printed = hat("evaluate", "evaluate.yaml", f"model={model}", f"output={model / 'evaluation'}", latency, quiet=True)
     results = json.loads(printed)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from hat.artifacts import RunFolder, write_json, write_text
+from hat.artifacts import RunFolder, machine_name, write_json, write_text
 from hat.config import Section
 from hat.data.batching import Batch, validation_batches
 from hat.data.corpus import ParallelCorpus
@@ -75,6 +75,11 @@ def search(config: SearchConfig) -> Path:
     device = choose_device(config.device)
     model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
     predictor = LatencyPredictor.load(config.predictor)
+    if predictor.target != "total":
+        raise ConfigError(
+            f"{config.predictor}: must predict the total latency, predicts the {predictor.target}'s; train one with "
+            "target: total."
+        )
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
     history = _History(config.output / "history.jsonl", config.evolution.generations)
@@ -89,7 +94,8 @@ def search(config: SearchConfig) -> Path:
             history.add,
         )
     write_json(config.output / "pareto.json", [_summary(candidate) for candidate in pareto_front(ranking)])
-    found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": predictor.device_name}
+    device_name = None if predictor.device is None else predictor.device.gpu or predictor.device.machine
+    found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
     if config.measure:
         best, measured = _best_measured(ranking, model, predictor, config)
         found["measured_ms"] = measured
@@ -129,12 +135,17 @@ def _best_measured(
     Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
     measurements are wasted on its like.
     """
-    settings = predictor.latency_settings
-    if settings is None:
+    if predictor.device is None:
         raise ConfigError(
             f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
             "set measure: false for a predicted latency only."
         )
+    settings = predictor.device.settings
+    if predictor.device.machine != machine_name():
+        logger.warning(
+            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
+            "for that machine", predictor.device.machine, machine_name(),
+        )  # fmt: skip
     ratio, tried = 1.0, 0
     for candidate in ranking:
         if candidate.latency_ms * ratio > config.latency_limit_ms:
