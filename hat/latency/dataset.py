@@ -1,0 +1,259 @@
+"""Latency data sets: reading ours and the public ones, adding rows safely, splitting. No torch.
+
+One row per architecture. The ten features and four latency columns have the public sets' names and order, so that
+either program reads the other's files; our own columns follow, the architecture last.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hat.artifacts import read_text, write_text
+from hat.config import shorten
+from hat.errors import ConfigError, DataError
+from hat.latency.statistics import LatencySample
+from hat.space import Architecture
+from hat.space.encoding import FEATURE_NAMES, features
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Target = Literal["total", "encoder", "decoder"]
+
+LATENCY_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder", "latency_std_encoder", "latency_std_decoder")
+"""The public sets' columns, in milliseconds; their total is the sum of the two means."""
+PUBLIC_COLUMNS = FEATURE_NAMES + LATENCY_COLUMNS
+OWN_COLUMNS = (
+    "latency_median_encoder",
+    "latency_p90_encoder",
+    "latency_median_decoder",
+    "latency_p90_decoder",
+    "latency_mean_total",
+    "latency_std_total",
+    "latency_median_total",
+    "latency_p90_total",
+    "runs",
+    "time",
+    "architecture",
+)
+"""What our files hold beyond that: milliseconds, the number of runs, the time of day, compact JSON."""
+
+_WHAT = "a latency data set (CSV)"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts of a data set."""
+
+    train: IntArray
+    valid: IntArray
+    test: IntArray
+
+
+@dataclass(frozen=True)
+class LatencyDataset:
+    """Measured latencies of n architectures."""
+
+    features: FloatArray
+    """Shape (n, 10), in the order of ``FEATURE_NAMES``."""
+    encoder_ms: FloatArray
+    """Shape (n,): trimmed means."""
+    decoder_ms: FloatArray
+    """Shape (n,): trimmed means."""
+    encoder_std_ms: FloatArray
+    """Shape (n,)."""
+    decoder_std_ms: FloatArray
+    """Shape (n,)."""
+    architectures: tuple[Architecture, ...] | None
+    """None where the file does not hold them, as the public ones."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def latency_ms(self, target: Target = "total") -> FloatArray:
+        """Latencies of one kind, shape (n,); the total is the sum of encoder and decoder."""
+        parts = {"encoder": self.encoder_ms, "decoder": self.decoder_ms, "total": self.encoder_ms + self.decoder_ms}
+        return parts[target]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatencyDataset":
+        """Read a CSV of ours or of the public layout; columns are found by name, others are ignored.
+
+        Raises:
+            DataError: naming the file and the line, if a column is missing, a value is no number, not finite or
+                negative, or the architecture is damaged or does not match the features.
+        """
+        path = Path(path)
+        columns, lines = _read_lines(path)
+        if not lines:
+            raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
+        numbers, architectures = [], []
+        for number, line in lines:
+            values = _parse(line, len(columns), f"{path}, line {number}")
+            row = dict(zip(columns, values, strict=True))
+            numbers.append(_numbers(row, f"{path}, line {number}"))
+            if "architecture" in row:
+                architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
+        table = np.array(numbers, dtype=np.float64)
+        encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
+        return cls(
+            features=table[:, : len(FEATURE_NAMES)],
+            encoder_ms=encoder_ms,
+            decoder_ms=decoder_ms,
+            encoder_std_ms=encoder_std_ms,
+            decoder_std_ms=decoder_std_ms,
+            architectures=tuple(architectures) or None,
+        )
+
+    def split(self, seed: int, train_rows: int | None = None) -> Split:
+        """Train, validation and test rows: 8:1:1 of a permutation of all rows that ``seed`` decides.
+
+        The last tenth is the test part, whatever ``train_rows`` is. Fewer training rows bring fewer validation rows,
+        an eighth as many: a predictor said to need 100 measurements must not have chosen its weights on 200 others.
+
+        Args:
+            seed: of the permutation.
+            train_rows: how many; None takes eight tenths.
+
+        Raises:
+            DataError: if there are fewer than 10 rows.
+            ConfigError: if there are fewer than ``train_rows`` rows to train on.
+        """
+        rows = len(self)
+        if rows < 10:
+            raise DataError(f"a latency data set must have at least 10 rows to be split 8:1:1, has {rows}.")
+        order = np.random.default_rng(seed).permutation(rows).astype(np.int64)
+        tenth = rows // 10
+        available = rows - 2 * tenth
+        if train_rows is None:
+            train_rows = available
+        if not 1 <= train_rows <= available:
+            raise ConfigError(
+                f"train_rows: must be from 1 to {available}, the rows left of {rows} after validation and test, "
+                f"is {train_rows}."
+            )
+        valid_rows = min(tenth, max(1, train_rows // 8))
+        return Split(order[:train_rows], order[available : available + valid_rows], order[rows - tenth :])
+
+
+class LatencyWriter:
+    """Adds rows to a CSV of ours, so that a run killed at any moment loses at most the row being written.
+
+    A torn last line, which a power cut can leave, is removed when the file is opened again.
+
+    Args:
+        path: the file; made if needed.
+
+    Raises:
+        DataError: if the file exists and does not start with our columns.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            write_text(self.path, _line(PUBLIC_COLUMNS + OWN_COLUMNS))
+            return
+        columns, _ = _read_lines(self.path)
+        if columns != list(PUBLIC_COLUMNS + OWN_COLUMNS):
+            raise DataError(
+                f"{self.path}: must start with the columns this version writes, does not; choose another output folder."
+            )
+        content = self.path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+    def architectures(self) -> tuple[Architecture, ...]:
+        """What the file holds, in order. Raises DataError when a row is damaged."""
+        _, lines = _read_lines(self.path)
+        return (LatencyDataset.load(self.path).architectures or ()) if lines else ()
+
+    def append(self, architecture: Architecture, sample: LatencySample) -> None:
+        """Add one row; it is on the disk when this returns."""
+        encoder, decoder, total = sample.encoder, sample.decoder, sample.total
+        values = [
+            *features(architecture),
+            encoder.mean_ms, decoder.mean_ms, encoder.std_ms, decoder.std_ms,
+            encoder.median_ms, encoder.p90_ms, decoder.median_ms, decoder.p90_ms,
+            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, sample.runs,
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            json.dumps(architecture.to_dict(), separators=(",", ":")),
+        ]  # fmt: skip
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_line(values))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _line(values: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, str]]]:
+    """The column names, and every further line that is not blank with its number. Raises DataError."""
+    text = read_text(path, _WHAT).removeprefix("\ufeff")  # spreadsheets like to put a mark there
+    if not text.strip():
+        raise DataError(f"{path}: must be {_WHAT}, is empty.")
+    first, *rest = [line.removesuffix("\r") for line in text.split("\n")]
+    columns = [name.strip() for name in _parse(first, None, f"{path}, line 1")]
+    missing = [name for name in PUBLIC_COLUMNS if name not in columns]
+    if missing:
+        raise DataError(f"{path}, line 1: must name the columns of {_WHAT}, lacks {', '.join(missing)}.")
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{path}, line 1: must name every column once, names one twice.")
+    return columns, [(number, line) for number, line in enumerate(rest, 2) if line.strip()]
+
+
+def _parse(line: str, width: int | None, where: str) -> list[str]:
+    """The values of one line; no value of ours spans lines, so each can be read on its own."""
+    try:
+        values = next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        raise DataError(f"{where}: not a line of CSV (damaged or truncated?): {error}.") from None
+    if width is not None and len(values) != width:
+        raise DataError(
+            f"{where}: must have {width} values as the first line says, has {len(values)} (damaged or truncated?)."
+        )
+    return values
+
+
+def _numbers(row: dict[str, str], where: str) -> list[float]:
+    """The features and latencies of a row: features and the mean of the whole above 0, all others at least 0."""
+    numbers = []
+    for name in PUBLIC_COLUMNS:
+        least = "above 0" if name in FEATURE_NAMES else "of at least 0"
+        try:
+            value = float(row[name])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0 or (value == 0 and name in FEATURE_NAMES):
+            raise DataError(f"{where}: {name} must be a number {least}, is {shorten(row[name])}.")
+        numbers.append(value)
+    if numbers[len(FEATURE_NAMES)] + numbers[len(FEATURE_NAMES) + 1] == 0:
+        raise DataError(f"{where}: latency_mean_encoder and latency_mean_decoder must not both be 0.")
+    return numbers
+
+
+def _architecture(text: str, numbers: list[float], where: str) -> Architecture:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(f"{where}: architecture must be JSON, is {shorten(text)} (damaged or truncated?).") from None
+    try:
+        architecture = Architecture.from_dict(values, where=f"{where}: architecture")
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    for name, expected, value in zip(FEATURE_NAMES, features(architecture), numbers, strict=False):
+        if not math.isclose(expected, value, rel_tol=1e-6):
+            raise DataError(f"{where}: {name} must be {expected:g} as the architecture says, is {value:g}.")
+    return architecture

@@ -1,0 +1,63 @@
+"""The device that is timed: choosing it, describing it, and how many threads it uses."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from hat.artifacts import machine_name
+from hat.errors import ConfigError
+from hat.latency.settings import DeviceRecord, LatencySettings
+
+
+def resolve(settings: LatencySettings) -> LatencySettings:
+    """``settings`` with the device and the number of threads this machine really uses.
+
+    Raises:
+        ConfigError: if there is no such device here, or it cannot compute with ``dtype``.
+    """
+    device = _device(settings.device)
+    if settings.dtype == "float16" and device.type != "cuda":
+        raise ConfigError(f"settings.dtype: float16 needs a GPU, device is {device}; use float32 or bfloat16.")
+    threads = settings.threads or torch.get_num_threads()
+    return settings.model_copy(update={"device": str(device), "threads": threads})
+
+
+def describe(settings: LatencySettings) -> DeviceRecord:
+    """The record of measuring with ``settings`` here and now. Raises ConfigError as :func:`resolve` does."""
+    settings = resolve(settings)
+    device = torch.device(settings.device)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return DeviceRecord(machine=machine_name(), gpu=gpu, torch=torch.__version__, settings=settings)
+
+
+@contextlib.contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Compute with this many CPU threads inside the block; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"settings.device: must be auto, cpu, cuda or cuda:N, is '{name}'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"settings.device: '{name}' is not here, torch sees {count} CUDA devices; use cpu.")
+    return device

@@ -1,0 +1,154 @@
+"""Training latency predictors on a data set."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hat.config import Section
+from hat.errors import ConfigError
+from hat.latency.device import cpu_threads
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Normalisation
+
+
+class MLPOptions(Section):
+    """How the paper's network is trained.
+
+    The authors' own run is ``{steps: 5000, learning_rate: 0.00001, schedule: constant, normalisation: paper,
+    latency_scale_ms: 200, early_stopping: false}`` (their scale differs between devices); it stops before the
+    network has learnt what the data say.
+    """
+
+    hidden_dims: tuple[int, ...] = Field(default=(400, 400, 400), min_length=1)
+    """Units of the hidden layers."""
+    steps: int = Field(default=600, gt=0)
+    """Updates."""
+    batch_size: int = Field(default=128, gt=0)
+    """Rows an update sees; all of them when there are not more."""
+    learning_rate: float = Field(default=0.0005, gt=0)
+    """Adam's rate at the start."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """``cosine`` takes the rate down to zero."""
+    normalisation: Literal["centred", "paper"] = "centred"
+    """``paper``: features and latencies are divided by fixed scales. ``centred``: features have the training rows'
+    mean taken away before that, latencies are standardised by the training rows."""
+    latency_scale_ms: float | None = Field(default=None, gt=0)
+    """What latencies are divided by with ``paper``; null takes the training rows' mean."""
+    early_stopping: bool = True
+    """Keep the weights of the smallest squared error on the validation rows instead of the last ones."""
+
+
+_CHECK_EVERY = 10
+
+
+def fit_mlp(
+    train: tuple[FloatArray, FloatArray], valid: tuple[FloatArray, FloatArray], options: MLPOptions, seed: int
+) -> MLP:
+    """Train the paper's network to the smallest squared error.
+
+    It runs on one thread: so small a network gains nothing from more, and the result does not depend on their number.
+
+    Args:
+        train: features (n, 10) and latencies in ms (n,).
+        valid: the same of the rows that ``early_stopping`` looks at.
+        options: the recipe.
+        seed: of the weights and the order of rows.
+
+    Raises:
+        ConfigError: if training diverges.
+
+    Source: HAT (arXiv:2005.14187), section 3.3: network and loss. The recipe differs, see :class:`MLPOptions`.
+    """
+    normalisation = _normalisation(*train, options)
+    inputs, targets, valid_inputs, valid_targets = (
+        torch.from_numpy(array).float()
+        for features, latency_ms in (train, valid)
+        for array in (normalisation.inputs(features), normalisation.outputs(latency_ms)[:, None])
+    )
+    generator = torch.Generator().manual_seed(seed)
+    net = _network(options.hidden_dims, inputs, generator)
+    optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
+    batches = _batches(len(inputs), options.batch_size, generator)
+    best_loss, best = math.inf, None
+    with cpu_threads(1):
+        for step in range(1, options.steps + 1):
+            if options.schedule == "cosine":
+                optimizer.param_groups[0]["lr"] = options.learning_rate * _cosine(step - 1, options.steps)
+            rows = next(batches)
+            optimizer.zero_grad()
+            functional.mse_loss(net(inputs[rows]), targets[rows]).backward()
+            optimizer.step()
+            if step == options.steps or (options.early_stopping and step % _CHECK_EVERY == 0):
+                loss = _loss(net, valid_inputs, valid_targets)
+                if loss < best_loss or (math.isfinite(loss) and not options.early_stopping):
+                    best_loss, best = loss, _layers(net)
+    if best is None:
+        raise ConfigError("mlp.learning_rate: training diverged, the loss is no number; set a smaller rate.")
+    return MLP(normalisation, best)
+
+
+FITTERS: dict[str, Callable[..., MLP]] = {"mlp": fit_mlp}
+"""Kinds of predictors by name."""
+
+
+def _normalisation(features: FloatArray, latency_ms: FloatArray, options: MLPOptions) -> Normalisation:
+    if options.normalisation == "paper":
+        scale_ms = options.latency_scale_ms or float(latency_ms.mean())
+        return Normalisation((0.0,) * len(PAPER_FEATURE_SCALE), PAPER_FEATURE_SCALE, 0.0, scale_ms)
+    return Normalisation(
+        feature_mean=tuple(features.mean(axis=0).tolist()),
+        feature_scale=PAPER_FEATURE_SCALE,
+        latency_mean_ms=float(latency_ms.mean()),
+        latency_scale_ms=float(latency_ms.std()) or 1.0,
+    )
+
+
+def _network(hidden_dims: tuple[int, ...], inputs: Tensor, generator: torch.Generator) -> nn.Sequential:
+    """A new network: uniform weights within 1 / sqrt(inputs), as torch draws them, from ``generator``."""
+    dims = [inputs.size(1), *hidden_dims, 1]
+    linears = [nn.utils.skip_init(nn.Linear, width_in, width_out) for width_in, width_out in pairwise(dims)]
+    for linear in linears:
+        bound = linear.in_features**-0.5
+        for parameter in linear.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    with torch.no_grad():
+        # A feature that never varies teaches nothing: without this its random weights would answer for other values.
+        linears[0].weight[:, (inputs.abs() < 1e-6).all(0)] = 0.0
+    net = nn.Sequential(linears[0])
+    for linear in linears[1:]:
+        net.append(nn.ReLU()).append(linear)
+    return net
+
+
+def _batches(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Row numbers of one update after the other, every row once an epoch but for an incomplete last batch."""
+    while True:
+        order = torch.randperm(rows, generator=generator)
+        if rows <= batch_size:
+            yield order
+            continue
+        yield from (batch for batch in order.split(batch_size) if len(batch) == batch_size)
+
+
+def _cosine(done: int, steps: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done / steps))
+
+
+@torch.no_grad()
+def _loss(net: nn.Sequential, inputs: Tensor, targets: Tensor) -> float:
+    return float(functional.mse_loss(net(inputs), targets))
+
+
+def _layers(net: nn.Sequential) -> tuple[tuple[FloatArray, FloatArray], ...]:
+    """The weights as they are now, in double precision."""
+    return tuple(
+        (layer.weight.detach().numpy().astype(np.float64), layer.bias.detach().numpy().astype(np.float64))
+        for layer in net
+        if isinstance(layer, nn.Linear)
+    )

@@ -1,0 +1,72 @@
+"""From the times of many runs to the numbers that are reported. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+TRIMMED_SHARE = 0.1
+"""Share of the runs that is dropped at either end before the mean is taken."""
+
+
+@dataclass(frozen=True)
+class TimeStatistics:
+    """Statistics of one series of times, in milliseconds."""
+
+    mean_ms: float
+    """Mean without the fastest and the slowest 10 % of the runs, the paper's latency."""
+    std_ms: float
+    """Standard deviation (of the population) of the runs that the mean is taken over."""
+    median_ms: float
+    """Of all runs."""
+    p90_ms: float
+    """90th percentile of all runs, interpolated linearly between two of them."""
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> "TimeStatistics":
+        """The statistics of these times. Raises ValueError when there are none."""
+        kept = np.asarray(trim(times_ms), dtype=np.float64)
+        return cls(
+            mean_ms=float(kept.mean()),
+            std_ms=float(kept.std()),
+            median_ms=float(np.median(times_ms)),
+            p90_ms=float(np.percentile(times_ms, 90)),
+        )
+
+
+def trim(times_ms: Sequence[float]) -> list[float]:
+    """``times_ms`` in rising order without the fastest and the slowest 10 %, rounded down: all of up to 9 runs stay.
+
+    Raises:
+        ValueError: if there are no times.
+
+    Source: HAT (arXiv:2005.14187), section 4.1.
+    """
+    if not times_ms:
+        raise ValueError("times_ms must not be empty")
+    dropped = int(len(times_ms) * TRIMMED_SHARE)
+    return sorted(times_ms)[dropped : len(times_ms) - dropped]
+
+
+@dataclass(frozen=True)
+class LatencySample:
+    """How long one architecture takes, from many runs."""
+
+    encoder: TimeStatistics
+    decoder: TimeStatistics
+    """Run by run, the total less the encoder."""
+    total: TimeStatistics
+    runs: int
+    """How many runs were timed, the dropped ones included."""
+
+    @classmethod
+    def of_runs(cls, encoder_ms: Sequence[float], total_ms: Sequence[float]) -> "LatencySample":
+        """The sample of these runs; both sequences are in the same order."""
+        decoder_ms = [total - encoder for encoder, total in zip(encoder_ms, total_ms, strict=True)]
+        return cls(
+            TimeStatistics.of(encoder_ms), TimeStatistics.of(decoder_ms), TimeStatistics.of(total_ms), len(total_ms)
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
