@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hat.decoding.translator import Translator
-    from hat.nn.transformer import SuperTransformer, Transformer
+    from hat.nn import SuperTransformer, Transformer
     from hat.space.architecture import Architecture
     from hat.space.search_space import SearchSpace
 

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from hat.config import Section
+from hat.errors import DataError
+from hat.nn import Transformer
 from hat.nn.layers import DecoderState, Encoded
-from hat.nn.transformer import Transformer
 from hat.special_ids import EOS_ID, PAD_ID
 
 
@@ -72,6 +73,9 @@ def search_encoded(
     A sentence is done when ``beam`` hypotheses have ended; an end symbol counts only among the ``beam`` best
     candidates of its step, and at the maximum length it is the only candidate. Done sentences leave the batch.
 
+    Raises:
+        DataError: if the model's scores are not numbers.
+
     Source: HAT (arXiv:2005.14187), section 3.2, names beam and penalty; what ends a sentence is as in the authors'
     program, which takes the padded source length where this takes each sentence's own.
     """
@@ -80,6 +84,8 @@ def search_encoded(
     search = _Search(model, encoded, limits, options)
     while search.sentences:
         search.advance()
+    if not all(search.finished):
+        raise DataError("the model's scores are not numbers (NaN); its weights are damaged or its precision too low.")
     return [sorted(finished, key=lambda hypothesis: -hypothesis.score)[: options.beam] for finished in search.finished]
 
 

@@ -12,7 +12,7 @@ from hat.config import describe_validation_error
 from hat.data.codec import TextCodec
 from hat.decoding.beam import BeamOptions, Hypothesis, beam_search
 from hat.errors import ConfigError, DataError
-from hat.nn.transformer import Transformer
+from hat.nn import Transformer
 from hat.special_ids import PAD_ID
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hat.errors import DataError
 from hat.importing.torch_file import TorchFile
 from hat.importing.unpickle import StoredTensor
-from hat.nn.transformer import ModelOptions
+from hat.nn import ModelOptions
 from hat.space import Architecture
 
 # Buffers without content: a version number, and something that only tells on which device the positions are.

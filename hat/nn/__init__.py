@@ -5,6 +5,7 @@ qkv_dim, H heads, K head_dim, F ffn_dim, V vocabulary size, N decoding rows (bat
 the right.
 """
 
-from hat.nn.transformer import ModelOptions, SuperTransformer, Transformer
+from hat.nn.options import MaximumDims, ModelOptions
+from hat.nn.transformer import SuperTransformer, Transformer
 
-__all__ = ["ModelOptions", "SuperTransformer", "Transformer"]
+__all__ = ["MaximumDims", "ModelOptions", "SuperTransformer", "Transformer"]

@@ -18,7 +18,7 @@ from hat.errors import DataError
 from hat.latency.measure import measure
 from hat.latency.settings import LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
-from hat.nn.transformer import Transformer
+from hat.nn import Transformer
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
 from hat.training.validation import validation_loss

@@ -5,7 +5,7 @@ from pathlib import Path
 from hat.artifacts import read_json
 from hat.data.codec import TextCodec
 from hat.errors import ConfigError
-from hat.nn.transformer import SuperTransformer, Transformer
+from hat.nn import SuperTransformer, Transformer
 from hat.space import Architecture
 
 

@@ -19,7 +19,7 @@ from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
 from hat.latency.measure import measure_architecture
 from hat.latency.predictor import LatencyPredictor
-from hat.nn.transformer import SuperTransformer
+from hat.nn import SuperTransformer
 from hat.recipes.training import use_threads
 from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
 from hat.space import Architecture

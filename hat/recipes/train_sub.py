@@ -6,7 +6,7 @@ import torch
 from pydantic import model_validator
 
 from hat.errors import ConfigError
-from hat.nn.transformer import MaximumDims, ModelOptions, SuperTransformer, Transformer
+from hat.nn import MaximumDims, ModelOptions, SuperTransformer, Transformer
 from hat.recipes.training import (
     TrainConfig,
     check_same_symbols,

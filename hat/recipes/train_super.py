@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hat.data.batching import Batch
-from hat.nn.transformer import ModelOptions, SuperTransformer
+from hat.nn import ModelOptions, SuperTransformer
 from hat.recipes.training import (
     TrainConfig,
     check_vocabulary,

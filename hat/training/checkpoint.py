@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hat.artifacts import atomic_path, make_folder
 from hat.errors import DataError
+from hat.nn.files import read_weights, write_weights
 from hat.training.recipe import check_same_recipe
 
 
@@ -40,7 +39,7 @@ class CheckpointFolder:
     def save(self, update: int, weights: dict[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write the weights and the state after ``update`` updates, then remove what is too old."""
         make_folder(self.path)
-        _write_weights(self.path / f"update_{update:08d}.safetensors", weights)
+        write_weights(self.path / f"update_{update:08d}.safetensors", weights)
         self.save_state(state)
         for old in self.last_weights(update)[: -self.keep_last]:
             old.unlink(missing_ok=True)
@@ -54,7 +53,7 @@ class CheckpointFolder:
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Write the weights of the best validation so far."""
         make_folder(self.path)
-        _write_weights(self.path / "best.safetensors", weights)
+        write_weights(self.path / "best.safetensors", weights)
 
     def load_state(self) -> dict[str, Any] | None:
         """The state that was saved last, or None.
@@ -98,21 +97,6 @@ class CheckpointFolder:
 def _update_of(path: Path) -> int:
     digits = path.stem.removeprefix("update_")
     return int(digits) if digits.isdigit() else 0
-
-
-def _write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save({name: weight.contiguous() for name, weight in weights.items()}))
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in one file. Raises DataError when it is missing or damaged."""
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; the weights of a model are expected here.") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as weights (damaged or truncated?): {error}.") from None
 
 
 def average_weights(paths: Sequence[Path]) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from hat.artifacts import RunFolder
 from hat.config import Section
 from hat.data.batching import Batch, TrainingBatches
 from hat.errors import DataError, TrainingError
-from hat.nn.transformer import SuperTransformer, Transformer
+from hat.nn import SuperTransformer, Transformer
+from hat.nn.files import read_weights
 from hat.special_ids import PAD_ID
-from hat.training.checkpoint import CheckpointFolder, average_weights, read_weights
+from hat.training.checkpoint import CheckpointFolder, average_weights
 from hat.training.loss import output_loss
 from hat.training.optimizer import OptimizerConfig, ScheduleConfig, learning_rate, make_optimizer
 from hat.training.progress import TrainingProgress

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hat.errors import ConfigError, DataError, HatError
-from hat.nn import SuperTransformer, Transformer
-from hat.nn.transformer import MaximumDims
+from hat.nn import MaximumDims, SuperTransformer, Transformer
 from hat.space import Architecture, SearchSpace
 from hat.special_ids import PAD_ID
 

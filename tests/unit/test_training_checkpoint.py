@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hat.errors import ConfigError, DataError
-from hat.training.checkpoint import CheckpointFolder, average_weights, read_weights
+from hat.nn.files import read_weights
+from hat.training.checkpoint import CheckpointFolder, average_weights
 from hat.training.recipe import check_same_recipe
 
 RECIPE = {"seed": 1, "training": {"max_tokens": 60, "max_updates": 10}}

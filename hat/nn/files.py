@@ -1,0 +1,98 @@
+"""Model folders: ``config.json`` and ``model.safetensors``, written atomically and read with errors made for people."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from hat.artifacts import atomic_path, make_folder, read_json, write_json
+from hat.config import describe_validation_error
+from hat.errors import ConfigError, DataError
+from hat.nn.encoder_decoder import EncoderDecoder
+from hat.nn.options import MaximumDims, ModelOptions
+from hat.space import SearchSpace
+
+
+class SuperTransformerFile(ModelOptions):
+    """The ``config.json`` of a SuperTransformer."""
+
+    format: Literal["hat.super_transformer/1"]
+    space: SearchSpace
+    source_vocab_size: int
+    target_vocab_size: int
+
+
+class TransformerFile(ModelOptions):
+    """The ``config.json`` of a standalone Transformer."""
+
+    format: Literal["hat.transformer/1"]
+    architecture: dict[str, Any]
+    maximum_embed_dim: MaximumDims
+    source_vocab_size: int
+    target_vocab_size: int
+
+
+FileType = TypeVar("FileType", TransformerFile, SuperTransformerFile)
+ModelType = TypeVar("ModelType", bound=EncoderDecoder)
+
+
+def read_config(folder: Path, schema: type[FileType]) -> FileType:
+    """The checked ``config.json`` of a model folder. Raises DataError naming the file and the key."""
+    path = folder / "config.json"
+    values = read_json(path, "a model's config.json")
+    expected = schema.model_fields["format"].annotation.__args__[0]  # type: ignore[union-attr]
+    if values.get("format") != expected:
+        raise DataError(f'{path}: "format" must be "{expected}", is {json.dumps(values.get("format"))}.')
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise DataError(f"{path}: {describe_validation_error(schema, error)}.") from None
+
+
+def load_model(
+    build: Callable[..., ModelType], file: TransformerFile | SuperTransformerFile, folder: Path
+) -> ModelType:
+    """The model that a ``config.json`` describes, with the weights beside it, in evaluation mode."""
+    path = folder / "model.safetensors"
+    weights = read_weights(path)
+    options = {name: getattr(file, name) for name in ModelOptions.model_fields}
+    try:
+        # Without memory until the weights are found to have these sizes, and without drawing weights to overwrite.
+        with torch.device("meta"):
+            model = build(source_vocab_size=file.source_vocab_size, target_vocab_size=file.target_vocab_size, **options)
+    except ConfigError as error:
+        raise DataError(f"{folder / 'config.json'}: {error}") from None
+    except (RuntimeError, OverflowError):  # torch cannot count the elements
+        raise DataError(f"{folder / 'config.json'}: the sizes of the model must be possible ones, are not.") from None
+    model.load_weights(weights, str(path))
+    return model.eval()
+
+
+def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
+    """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
+    folder = make_folder(folder)
+    write_weights(folder / "model.safetensors", model.weights())
+    sizes = {"source_vocab_size": model.source_vocab_size, "target_vocab_size": model.target_vocab_size}
+    write_json(folder / "config.json", {**config, **sizes, **model.options.model_dump()})
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write one file of weights atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save({name: weight.contiguous() for name, weight in weights.items()}))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in one file. Raises DataError when it is missing or damaged."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; the weights of a model are expected here.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as weights (damaged or truncated?): {error}.") from None
