@@ -386,7 +386,7 @@ def test_dropout_scales_with_the_width(seed: int, monkeypatch: pytest.MonkeyPatc
         ratio, depth = stack.embed_dim / maximum, len(stack.layers)
         expected += [0.4 * ratio] * (1 + (blocks + 1) * depth) + [0.1] * blocks * depth + [0.2 * ratio] * depth
     seen: list[float] = []
-    for module in ("attention", "layers", "transformer"):
+    for module in ("attention", "layers", "encoder_decoder"):
         monkeypatch.setattr(f"hat.nn.{module}.dropout", lambda x, probability: (seen.append(probability), x)[1])
     batch = random_batch(rng, model)
     for network, more in ((model, (architecture,)), (net, ())):
