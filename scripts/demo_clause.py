@@ -23,6 +23,7 @@ _FULL_MODALS = {"have to": ("has to", "had to"), "want to": ("wants to", "wanted
 
 # The order of what stands between the finite verb and the end of a German clause, and of what follows an English verb.
 _MIDFIELD = ("pronoun", "time", "dative", "object", "manner", "not", "by", "place", "predicate")
+_ADVERBS = ("along", "away", "out", "up")
 _ENGLISH_TAIL = ("predicate", "dative", "object", "manner", "by", "place", "time")
 
 
@@ -163,7 +164,11 @@ class Clause:
     def _tail(self, without: str | None = None) -> list[str]:
         particle = self.verb.particle if self.verb else ""
         parts = sorted((part for part in self.parts if part.role != without), key=_english_place)
-        return [particle, *(part.english for part in parts)]
+        words = [part.english for part in parts]
+        # take along the dog, but take him along; look for him
+        after_pronoun = particle in _ADVERBS and any(part.phrase and part.phrase.pronoun for part in parts)
+        words.insert(1 if after_pronoun else 0, particle)
+        return words
 
     def english(self, gap: str | None = None) -> str:
         """The statement; ``gap`` leaves out the subject or a part, for relative clauses."""

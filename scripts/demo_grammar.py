@@ -77,7 +77,7 @@ class Grammar:
             return ("wen", "whom") if person else ("was", "what")
         if role == "place" and clause.verb.frame == "move":
             out = clause.part("place").english.startswith("out of")
-            return ("woher", "from where") if out else ("wohin", "where to")
+            return ("woher", "from where") if out else ("wohin", "to where")
         return {"dative": ("wem", "whom"), "time": ("wann", "when"), "place": ("wo", "where")}.get(
             role, ("warum", "why")
         )
@@ -209,13 +209,13 @@ class Grammar:
             clause.parts.append(Part("object", phrase.german["acc"], phrase.english, phrase))
 
     def _add_adverbials(self, clause: Clause, verb: Verb, factor: float) -> None:
-        if self._choose.chance(0.4 * factor):
+        if self._choose.chance(0.25 * factor):
             clause.parts.append(self._time(clause))
         if verb.frame == "move" and self._choose.chance(0.8):
             clause.parts.append(self._phrases.place(clause.subject, moving=True))
-        elif verb.frame in ("acc", "none") and "place" not in verb.objects and self._choose.chance(0.3 * factor):
+        elif verb.frame in ("acc", "none") and "place" not in verb.objects and self._choose.chance(0.25 * factor):
             clause.parts.append(self._phrases.place(clause.subject, moving=False))
-        if self._choose.chance(0.2 * factor):
+        if self._choose.chance(0.12 * factor):
             clause.parts.append(self._phrases.manner(clause.subject))
 
     def _time(self, clause: Clause) -> Part:
@@ -228,7 +228,7 @@ class Grammar:
     def _subject(self, kinds: Collection[str], depth: int) -> NounPhrase:
         if "person" in kinds and self._choose.chance(0.3):
             return self._phrases.pronoun()
-        if "person" in kinds and self._choose.chance(0.08):
+        if "person" in kinds and self._choose.chance(0.05):
             return self._phrases.named()
         if self._choose.chance(0.03):
             return self._phrases.nobody(kinds)
@@ -240,7 +240,7 @@ class Grammar:
             same = pronoun.person == subject.person or {pronoun.person, subject.person} in ({0, 3}, {1, 4})
             if pronoun.german[case] != "." and not same:
                 return pronoun
-        if "person" in kinds and self._choose.chance(0.08):
+        if "person" in kinds and self._choose.chance(0.05):
             return self._phrases.named()
         return self._perhaps_relative(self._phrases.noun_phrase(kinds, subject), depth)
 

@@ -17,40 +17,28 @@ f Lehrerin Lehrerinnen person teacher -
 m Arzt Ärzte person doctor -
 f Königin Königinnen person queen -
 m König Könige person king -
-m Sohn Söhne person son -
 f Tochter Töchter person daughter -
 m Bruder Brüder person brother -
 f Schwester Schwestern person sister -
 m Freund Freunde person friend -
 m Dieb Diebe person thief thieves
-m Gast Gäste person guest -
-f Nachbarin Nachbarinnen person neighbour -
 m Leiter . person leader -
 m Hund Hunde animal dog -
 f Katze Katzen animal cat -
 n Pferd Pferde animal horse -
 m Vogel Vögel animal bird -
 f Kuh Kühe animal cow -
-n Schaf Schafe animal sheep sheep
 f Maus Mäuse animal mouse mice
-m Wolf Wölfe animal wolf wolves
-f Ente Enten animal duck -
 m Tisch Tische thing,surface table -
-m Stuhl Stühle thing,surface chair -
 f Lampe Lampen thing lamp -
 n Buch Bücher thing,text book -
 m Brief Briefe thing,text letter -
-f Zeitung Zeitungen thing,text newspaper -
 m Schlüssel Schlüssel thing key -
 n Messer Messer thing knife knives
-m Mantel Mäntel thing coat -
-n Bild Bilder thing picture -
 f Uhr Uhren thing clock -
-n Fahrrad Fahrräder thing bicycle -
 f Leiter . thing ladder -
 f Tür Türen thing,lid door -
 n Fenster Fenster thing,lid window -
-f Kiste Kisten thing,lid box boxes
 m Koffer Koffer thing,lid suitcase -
 n Schloss . lid lock -
 n Schloss . place castle -
@@ -58,8 +46,6 @@ m Apfel Äpfel food apple -
 f Birne Birnen food pear -
 m Kuchen . food cake -
 n Ei Eier food egg -
-f Kartoffel Kartoffeln food potato potatoes
-f Suppe Suppen food soup -
 n Haus Häuser place house -
 m Garten Gärten place garden -
 f Stadt Städte place city cities
@@ -67,23 +53,19 @@ n Dorf Dörfer place village -
 m Wald Wälder place forest -
 f Küche Küchen place kitchen -
 f Schule Schulen place school -
-n Zimmer Zimmer place room -
-f Kirche Kirchen place church churches
 f Bank . place bank -
 f Bank . surface bench benches
 m See . place lake -
 f See . place sea -
 f Brücke Brücken surface bridge -
-m Turm Türme surface tower -
-f Insel Inseln surface island -
 """
 
 # First parts of compound nouns, as they stand in the compound; any noun of that sort can follow.
 _MODIFIERS = """
-any Garten=garden Stadt=city Dorf=village Wald=forest Winter=winter Schul=school Berg=mountain Königs=royal Haus=house
-any Wasser=water Nacht=night Familien=family
-lifeless Holz=wooden Stein=stone Küchen=kitchen Sommer=summer Kinder=children's Gold=golden Silber=silver Glas=glass
-lifeless Reise=travel Eis=ice
+any Garten=garden Stadt=city Dorf=village Wald=forest Berg=mountain Königs=royal Haus=house
+any Wasser=water
+lifeless Holz=wooden Stein=stone Sommer=summer Gold=golden Silber=silver
+lifeless Eis=ice
 """
 
 # what it describes, positive, comparative (. = none), English positive, English comparative
@@ -96,22 +78,16 @@ lifeless neu neuer new newer
 any schön schöner beautiful more_beautiful
 living stark stärker strong stronger
 lifeless schwer schwerer heavy heavier
-lifeless leicht leichter light lighter
 living schnell schneller fast faster
 living langsam langsamer slow slower
-living arm ärmer poor poorer
-living reich reicher rich richer
 lifeless kalt kälter cold colder
 lifeless warm wärmer warm warmer
 lifeless rot . red .
 lifeless blau . blue .
-any schwarz . black .
-any weiß . white .
+lifeless schwarz . black .
 lifeless grün . green .
 living müde . tired .
 lifeless leer . empty .
-any seltsam seltsamer strange stranger
-living ruhig ruhiger quiet quieter
 living ehrlich ehrlicher honest more_honest
 living freundlich freundlicher friendly friendlier
 living unehrlich unehrlicher dishonest more_dishonest
@@ -129,26 +105,18 @@ acc verkaufen verkauft verkaufte verkauft hat person animal,thing,food sell sold
 acc tragen trägt trug getragen hat person,animal thing,food carry carried carried
 acc brauchen braucht brauchte gebraucht hat person person,animal,thing,food need needed needed
 acc malen malt malte gemalt hat person person,animal,thing,food paint painted painted
-acc waschen wäscht wusch gewaschen hat person person,animal,food wash washed washed
-acc verlieren verliert verlor verloren hat person animal,thing lose lost lost
-acc stehlen stiehlt stahl gestohlen hat person,animal animal,thing,food steal stole stolen
-acc reparieren repariert reparierte repariert hat person lid repair repaired repaired
 acc essen isst aß gegessen hat person,animal food eat ate eaten
-acc kochen kocht kochte gekocht hat person food cook cooked cooked
 acc lesen liest las gelesen hat person text read read read
 acc schreiben schreibt schrieb geschrieben hat person text write wrote written
 acc besuchen besucht besuchte besucht hat person person,place visit visited visited
 acc verlassen verlässt verließ verlassen hat person place leave left left
 acc bauen baut baute gebaut hat person place build built built
 acc lieben liebt liebte geliebt hat person,animal person,animal,food love loved loved
-acc rufen ruft rief gerufen hat person person,animal call called called
-acc jagen jagt jagte gejagt hat person,animal person,animal chase chased chased
 acc auf|machen macht machte gemacht hat person lid open opened opened
 acc zu|machen macht machte gemacht hat person lid close closed closed
 acc an|rufen ruft rief gerufen hat person person phone phoned phoned
 acc ab|holen holt holte geholt hat person person,animal,thing fetch fetched fetched
 acc mit|nehmen nimmt nahm genommen hat person person,animal,thing,food take_along took taken
-acc weg|nehmen nimmt nahm genommen hat person thing,food take_away took taken
 acc an|sehen sieht sah gesehen hat person person,animal,thing look_at looked looked
 acc aus|suchen sucht suchte gesucht hat person animal,thing,food choose chose chosen
 acc vor|lesen liest las gelesen hat person text read_out read read
@@ -156,28 +124,22 @@ acc auf|essen isst aß gegessen hat person,animal food eat_up ate eaten
 dat helfen hilft half geholfen hat person person,animal help helped helped
 dat danken dankt dankte gedankt hat person person thank thanked thanked
 dat folgen folgt folgte gefolgt ist person,animal person,animal follow followed followed
-dat zu|hören hört hörte gehört hat person person listen_to listened listened
 give geben gibt gab gegeben hat person thing,food,animal give gave given
 give zeigen zeigt zeigte gezeigt hat person thing,animal,food show showed shown
-give schicken schickt schickte geschickt hat person thing,food send sent sent
-give leihen leiht lieh geliehen hat person thing,animal lend lent lent
 none schlafen schläft schlief geschlafen hat person,animal . sleep slept slept
 none ein|schlafen schläft schlief geschlafen ist person,animal . fall_asleep fell fallen
 none lachen lacht lachte gelacht hat person . laugh laughed laughed
 none arbeiten arbeitet arbeitete gearbeitet hat person,animal . work worked worked
 none warten wartet wartete gewartet hat person,animal . wait waited waited
 none singen singt sang gesungen hat person,animal . sing sang sung
-none tanzen tanzt tanzte getanzt hat person,animal . dance danced danced
 none an|kommen kommt kam gekommen ist person,animal . arrive arrived arrived
 none auf|stehen steht stand gestanden ist person,animal . get_up got got
 none weg|laufen läuft lief gelaufen ist person,animal . run_away ran run
 move gehen geht ging gegangen ist person,animal . go went gone
 move laufen läuft lief gelaufen ist person,animal . run ran run
-move springen springt sprang gesprungen ist person,animal . jump jumped jumped
 move kommen kommt kam gekommen ist person,animal . come came come
 move zurück|kommen kommt kam gekommen ist person,animal . come_back came come
 say sagen sagt sagte gesagt hat person . say said said
-say glauben glaubt glaubte geglaubt hat person . believe believed believed
 say hoffen hofft hoffte gehofft hat person . hope hoped hoped
 say hören hört hörte gehört hat person . hear heard heard
 ask fragen fragt fragte gefragt hat person . ask asked asked

@@ -22,7 +22,7 @@ from demo_lexicon import ADJECTIVES, DAYS, MANNERS, MODIFIERS, NOUNS, TIMES, Nou
 
 Item = TypeVar("Item")
 
-_ONSETS = ("b", "br", "d", "dr", "f", "g", "k", "kl", "l", "m", "n", "p", "r", "s", "t", "tr", "v", "z")
+_ONSETS = ("b", "br", "d", "dr", "fl", "kl", "l", "m", "n", "r", "s", "t", "tr", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u")
 _CODAS = ("", "", "n", "r", "l", "s")
 
@@ -105,7 +105,7 @@ class Phrases:
     def _name(self) -> str:
         """An invented name of two or three syllables, so that no vocabulary holds them all."""
         pick = self._choose.pick
-        syllables = 3 if self._choose.chance(0.4) else 2
+        syllables = 3 if self._choose.chance(0.25) else 2
         return ("".join(pick(_ONSETS) + pick(_VOWELS) for _ in range(syllables)) + pick(_CODAS)).capitalize()
 
     def named(self) -> NounPhrase:
@@ -124,7 +124,7 @@ class Phrases:
 
     def _noun(self, kinds: Collection[str]) -> Noun:
         noun = self._choose.pick([noun for noun in NOUNS if noun.kinds & set(kinds)])
-        if not self._choose.chance(0.1):
+        if not self._choose.chance(0.08):
             return noun
         _, german, english = self._choose.pick([modifier for modifier in MODIFIERS if noun.fits(modifier[0])])
         return Noun(
@@ -149,7 +149,7 @@ class Phrases:
         plural = determiner in _PLURAL
         gender = "p" if plural else noun.gender
         fitting = [adjective for adjective in ADJECTIVES if noun.fits(adjective.sort)]
-        adjective = self._choose.pick(fitting) if self._choose.chance(0.25) else None
+        adjective = self._choose.pick(fitting) if self._choose.chance(0.18) else None
         noun_english = noun.english_plural if plural else noun.english
         words = f"{adjective.english} {noun_english}" if adjective else noun_english
         english, determiners, ending = self._determine(determiner, gender, subject, words)
@@ -215,7 +215,7 @@ class Phrases:
 
     def place(self, subject: NounPhrase, moving: bool) -> Part:
         """Where; or where to (``moving``), which the accusative says: in dem Wald, in den Wald."""
-        if self._choose.chance(0.08):
+        if self._choose.chance(0.06):
             german, english = ("nach", "to") if moving else ("in", "in")
             name = self._name()
             return Part("place", f"{german} {name}", f"{english} {name}")

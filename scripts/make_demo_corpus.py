@@ -14,7 +14,7 @@ from demo_grammar import Grammar, Pair
 
 SEED = 2020
 SIZES = {"train": 20000, "valid": 500, "test": 500}
-MAX_TOKENS = 15
+MAX_TOKENS = 14
 
 
 def make_pairs(seed: int, count: int) -> list[Pair]:
