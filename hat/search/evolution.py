@@ -3,8 +3,9 @@
 It sees genes, architectures, and two functions; what a score or a latency is, it does not know.
 """
 
+import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field, model_validator
@@ -15,8 +16,12 @@ from hat.space.architecture import Architecture
 from hat.space.encoding import Gene, architecture_of, gene_choices, gene_of
 from hat.space.search_space import SearchSpace
 
-ATTEMPTS = 100
-"""Draws in a row that may fail (over the limit, or seen already) before something else is tried."""
+DRAWS = 20
+"""Draws in a row that may be over the limit before the last one is pulled towards a fast member."""
+REPEATS = 100
+"""Draws in a row that may give networks the population holds already before it stays smaller."""
+FIRST_DRAWS = 1000
+"""Draws without any network within the limit before the search says that there is none."""
 
 
 class EvolutionConfig(Section):
@@ -108,12 +113,11 @@ def evolutionary_search(
     population = search.first_population()
     for number in range(config.generations + 1):
         scored_before = len(search.scored)
-        candidates = sorted((search.evaluate(gene) for gene in population), key=_by_score)
+        candidates = sorted((search.evaluate(member) for member in population), key=_by_score)
         mean = sum(candidate.score for candidate in candidates) / len(candidates)
         on_generation(Generation(number, candidates[0], mean, len(search.scored) - scored_before))
         if number < config.generations:
-            parents = [gene_of(space, candidate.architecture) for candidate in candidates[: config.parents]]
-            population = search.next_population(parents)
+            population = search.next_population(candidates[: config.parents])
     return sorted(search.scored.values(), key=_by_score)
 
 
@@ -131,8 +135,17 @@ def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
     return front
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A gene and what it stands for."""
+
+    gene: Gene
+    architecture: Architecture
+    latency_ms: float
+
+
 class _Evolution:
-    """The genes, and everything scored so far."""
+    """Makes populations, and remembers everything scored so far."""
 
     def __init__(
         self,
@@ -151,33 +164,54 @@ class _Evolution:
         self.rng = rng
         self.choices = gene_choices(space)
         self.scored: dict[Architecture, Candidate] = {}
-        self.latencies: dict[Architecture, float] = {}
-        self.fastest = gene_of(space, space.smallest())
+        self.fastest = self.member(gene_of(space, space.smallest()))
 
-    def latency_ms(self, gene: Gene) -> float:
-        """Predicted latency of a gene's network; remembers the fastest gene."""
+    def member(self, gene: Gene) -> _Member:
+        """What a gene stands for, with its predicted latency. Raises SearchError when that is no number."""
         architecture = architecture_of(self.space, gene)
-        if architecture not in self.latencies:
-            self.latencies[architecture] = self.predict_ms(architecture)
-            fastest = architecture_of(self.space, self.fastest)
-            if fastest not in self.latencies or self.latencies[architecture] < self.latencies[fastest]:
-                self.fastest = gene
-        return self.latencies[architecture]
+        latency_ms = self.predict_ms(architecture)
+        if math.isnan(latency_ms):
+            raise SearchError(
+                f"the predicted latency must be a number, is nan for {architecture}; fit the predictor again."
+            )
+        return _Member(gene, architecture, latency_ms)
 
-    def fits(self, gene: Gene) -> bool:
-        """Whether a gene's network is predicted to be within the limit."""
-        return self.latency_ms(gene) <= self.limit_ms
+    def draw(self, make: Callable[[], Gene]) -> _Member:
+        """A member from ``make``; the fastest one so far is remembered."""
+        member = self.member(make())
+        if member.latency_ms < self.fastest.latency_ms:
+            self.fastest = member
+        return member
 
-    def evaluate(self, gene: Gene) -> Candidate:
-        """The score of a gene's network, computed only the first time."""
-        architecture = architecture_of(self.space, gene)
-        if architecture not in self.scored:
-            self.scored[architecture] = Candidate(architecture, self.score(architecture), self.latency_ms(gene))
-        return self.scored[architecture]
+    def fits(self, member: _Member) -> bool:
+        """Whether a network is predicted to be within the limit."""
+        return member.latency_ms <= self.limit_ms
 
-    def draw(self) -> Gene:
+    def evaluate(self, member: _Member) -> Candidate:
+        """The score of a network, computed only the first time. Raises SearchError when it is no number."""
+        known = self.scored.get(member.architecture)
+        if known is not None:
+            return known
+        score = self.score(member.architecture)
+        if not math.isfinite(score):
+            raise SearchError(
+                f"the score of every SubTransformer must be a number, is {score} for {member.architecture}; "
+                "is the SuperTransformer trained well?"
+            )
+        candidate = Candidate(member.architecture, score, member.latency_ms)
+        self.scored[member.architecture] = candidate
+        return candidate
+
+    def random_gene(self) -> Gene:
         """A uniformly drawn gene."""
         return tuple(self.rng.choice(choices) for choices in self.choices)
+
+    def neighbour_of_fastest(self) -> Gene:
+        """The fastest gene so far with one value redrawn."""
+        values = list(self.fastest.gene)
+        position = self.rng.randrange(len(values))
+        values[position] = self.rng.choice(self.choices[position])
+        return tuple(values)
 
     def mutate(self, gene: Gene) -> Gene:
         """The gene with each value redrawn with probability ``mutation_prob``."""
@@ -191,56 +225,67 @@ class _Evolution:
         """Each value from either of two genes."""
         return tuple(self.rng.choice(pair) for pair in zip(first, second, strict=True))
 
-    def first_population(self) -> list[Gene]:
-        """Distinct genes within the limit. Raises SearchError when there seem to be none."""
-        self.latency_ms(self.fastest)
-        for _ in range(10 * ATTEMPTS):
+    def first_population(self) -> list[_Member]:
+        """Different networks within the limit. Raises SearchError when there seem to be none."""
+        for number in range(FIRST_DRAWS):
             if self.fits(self.fastest):
-                return self.fill([], self.config.population, self.draw)
-            self.latency_ms(self.draw())
-        fastest = architecture_of(self.space, self.fastest)
+                return self.fill([self.fastest], self.config.population - 1, self.random_gene)
+            # Where the smallest network is too slow, look anywhere first, then around the fastest so far.
+            self.draw(self.random_gene if number < FIRST_DRAWS // 4 else self.neighbour_of_fastest)
         raise SearchError(
             f"no SubTransformer of this space is predicted to run within {self.limit_ms:.1f} ms: the fastest of "
-            f"{len(self.latencies)} needs {self.latencies[fastest]:.1f} ms ({fastest}); raise the limit or widen the "
-            "space towards smaller networks."
+            f"{FIRST_DRAWS} needs {self.fastest.latency_ms:.1f} ms ({self.fastest.architecture}); raise the limit or "
+            "widen the space towards smaller networks."
         )
 
-    def next_population(self, parents: list[Gene]) -> list[Gene]:
-        """The parents and their children."""
-        population = self.fill(parents, self.config.mutations, lambda: self.mutate(self.rng.choice(parents)))
+    def next_population(self, best: Sequence[Candidate]) -> list[_Member]:
+        """The best candidates and their children."""
+        parents = [_Member(gene_of(self.space, c.architecture), c.architecture, c.latency_ms) for c in best]
+        genes = [parent.gene for parent in parents]
+        population = self.fill(parents, self.config.mutations, lambda: self.mutate(self.rng.choice(genes)))
         return self.fill(
-            population,
-            self.config.crossovers,
-            lambda: self.cross(self.rng.choice(parents), self.rng.choice(parents)),
+            population, self.config.crossovers, lambda: self.cross(self.rng.choice(genes), self.rng.choice(genes))
         )
 
-    def fill(self, population: list[Gene], count: int, make: Callable[[], Gene]) -> list[Gene]:
-        """``population`` with up to ``count`` more genes from ``make``, all distinct networks within the limit."""
+    def fill(self, population: Sequence[_Member], count: int, make: Callable[[], Gene]) -> list[_Member]:
+        """``population`` with up to ``count`` more members from ``make``: different networks within the limit."""
         result = list(population)
-        present = {architecture_of(self.space, gene) for gene in result}
-        wanted, failures = len(result) + count, 0
-        while len(result) < wanted and failures < ATTEMPTS:
-            gene = make()
-            for _ in range(ATTEMPTS):
-                if self.fits(gene):
-                    break
-                gene = make()
-            else:
-                gene = self.pull_to_fastest(gene)
-            architecture = architecture_of(self.space, gene)
-            if architecture in present:
-                failures += 1
+        present = {member.architecture for member in result}
+        wanted, repeats = len(result) + count, 0
+        while len(result) < wanted and repeats < REPEATS:
+            member = self.fitting(make)
+            if member.architecture in present:
+                repeats += 1
                 continue
-            failures = 0
-            present.add(architecture)
-            result.append(gene)
+            repeats = 0
+            present.add(member.architecture)
+            result.append(member)
         return result
 
-    def pull_to_fastest(self, gene: Gene) -> Gene:
-        """Take over values of the fastest known gene, in random order, until the network is within the limit."""
-        values = list(gene)
-        for position in self.rng.sample(range(len(values)), len(values)):
-            values[position] = self.fastest[position]
-            if self.fits(tuple(values)):
-                break
-        return tuple(values)
+    def fitting(self, make: Callable[[], Gene]) -> _Member:
+        """A member within the limit: from ``make``, or pulled towards the fastest one where that keeps failing."""
+        for _ in range(DRAWS):
+            member = self.draw(make)
+            if self.fits(member):
+                return member
+        return self.pull_to_fastest(member.gene)
+
+    def pull_to_fastest(self, gene: Gene) -> _Member:
+        """Take over values of the fastest member, in random order, about as few as bring the network within the limit.
+
+        Halving the number of values taken over finds it in a few steps; all of them give the fastest member, so that
+        the result is within the limit whatever the latency depends on.
+        """
+        order = self.rng.sample(range(len(gene)), len(gene))
+        result = self.fastest
+        too_few, enough = 0, len(gene)
+        while enough - too_few > 1:
+            middle = (too_few + enough) // 2
+            taken = set(order[:middle])
+            values = zip(gene, self.fastest.gene, strict=True)
+            member = self.member(tuple(fast if i in taken else own for i, (own, fast) in enumerate(values)))
+            if self.fits(member):
+                result, enough = member, middle
+            else:
+                too_few = middle
+        return result
