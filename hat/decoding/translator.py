@@ -1,6 +1,6 @@
 """Text in, text out: a standalone model with its tokeniser."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Translator:
         folder = Path(folder)
         return cls(Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer"))
 
-    def translate(self, lines: Sequence[str], batch_tokens: int = 4096, **options: Any) -> list[str]:
+    def translate(self, lines: Iterable[str], batch_tokens: int = 4096, **options: Any) -> list[str]:
         """The best translation of every line, in order.
 
         Args:
@@ -64,20 +64,22 @@ class Translator:
             options: fields of :class:`BeamOptions`, such as ``beam=5`` or ``length_penalty=0.6``.
 
         Raises:
-            ConfigError: if an option is unknown or breaks a rule.
+            ConfigError: if an option is unknown or breaks a rule, or ``lines`` is a text and no list of texts.
         """
+        if isinstance(lines, str):
+            raise ConfigError("translate: lines must be a list of sentences, is a single text; write [text].")
         try:
             checked = BeamOptions(**options)
         except ValidationError as error:
-            raise ConfigError(f"translate: {describe_validation_error(BeamOptions, error)}.") from None
+            raise ConfigError(f"translate: {describe_validation_error(BeamOptions, error)}") from None
         return [translations[0].text for translations in self.translate_nbest(lines, checked, batch_tokens)]
 
     def translate_nbest(
-        self, lines: Sequence[str], options: BeamOptions, batch_tokens: int = 4096
+        self, lines: Iterable[str], options: BeamOptions, batch_tokens: int = 4096
     ) -> list[list[Translation]]:
         """Up to ``options.beam`` translations of every line, best first, in the order of the lines."""
         encoded = [self.codec.encode_source(line) for line in lines]
-        results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in lines]
+        results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in encoded]
         device = next(self.model.parameters()).device
         for rows in _batches([len(ids) for ids in encoded], batch_tokens):
             width = max(len(encoded[row]) for row in rows)

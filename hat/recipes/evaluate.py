@@ -1,10 +1,12 @@
 """Translate a test set and score it: BLEU in every way it is reported, loss, size and latency."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
 
 from hat.artifacts import RunFolder, write_json, write_text
@@ -21,7 +23,7 @@ from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
-from hat.training.validation import validation_loss
+from hat.training.validation import ValidationResult, validation_loss
 from hat.training.world import World, choose_device
 
 
@@ -74,22 +76,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     source, target = _texts(config)
     net, codec = load_model(config.model, config.architecture)
     device = choose_device(config.device)
+    run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec)
     started = time.perf_counter()
     found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
     seconds = time.perf_counter() - started
     words, references = [translation.words for translation in found], [codec.target_words(line) for line in target]
     texts = [translation.text for translation in found]
-    corpus = _corpus(codec, source, target)
-    # A test set is taken as it is: where a sentence is longer than a batch, the batch grows.
-    longest = max(int(side.lengths(0, len(side)).max()) for side in (corpus.source_sentences, corpus.target_sentences))
-    loss = validation_loss(
-        net,
-        lambda batch: net.hidden(batch.source, batch.target_in),
-        validation_batches(corpus, max(config.batch_tokens, longest)),
-        config.label_smoothing,
-        world=World(0, 1, device),
-    )
+    loss = _loss(net, _corpus(codec, source, target), config, device)
     results = {
         "model": str(config.model),
         "sentences": len(source),
@@ -100,16 +94,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         },
         "loss": loss.loss,
         "nll": loss.nll,
-        "perplexity": loss.perplexity,
+        "perplexity": loss.perplexity if math.isfinite(loss.perplexity) else None,
         "parameters": sum(weight.numel() for weight in net.weights().values()),
         "translation_seconds": round(seconds, 3),
         "decoding": config.decoding.model_dump(),
         "latency": None if config.latency is None else _latency(net, config.latency),
     }
-    if config.output is not None:
-        run = RunFolder(config.output, config, "hat-evaluate")
-        write_text(config.output / "translations.txt", "".join(f"{text}\n" for text in texts))
-        write_json(config.output / "evaluation.json", results)
+    if run is not None:
+        write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
+        write_json(run.path / "evaluation.json", results)
         run.finish()
     return results
 
@@ -128,6 +121,21 @@ def _texts(config: EvaluateConfig) -> tuple[list[str], list[str]]:
     if not source:
         raise DataError(f"{paths[0]}: must hold at least one line, is empty.")
     return source, target
+
+
+def _loss(net: Transformer, corpus: ParallelCorpus, config: EvaluateConfig, device: torch.device) -> ValidationResult:
+    # A test set is taken as it is: where a sentence is longer than a batch, the batch grows.
+    longest = max(int(side.lengths(0, len(side)).max()) for side in (corpus.source_sentences, corpus.target_sentences))
+    loss = validation_loss(
+        net,
+        lambda batch: net.hidden(batch.source, batch.target_in),
+        validation_batches(corpus, max(config.batch_tokens, longest)),
+        config.label_smoothing,
+        world=World(0, 1, device),
+    )
+    if not math.isfinite(loss.loss):
+        raise DataError(f"{config.model}: the loss must be a number, is {loss.loss}; the weights are damaged.")
+    return loss
 
 
 def _corpus(codec: TextCodec, source: list[str], target: list[str]) -> ParallelCorpus:

@@ -19,8 +19,9 @@ from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
 from hat.latency.measure import measure_architecture
 from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import LatencySettings
 from hat.nn import SuperTransformer
-from hat.recipes.training import use_threads
+from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
 from hat.space import Architecture
 from hat.training.validation import validation_loss
@@ -75,15 +76,11 @@ def search(config: SearchConfig) -> Path:
     device = choose_device(config.device)
     model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
     predictor = LatencyPredictor.load(config.predictor)
-    if predictor.target != "total":
-        raise ConfigError(
-            f"{config.predictor}: must predict the total latency, predicts the {predictor.target}'s; train one with "
-            "target: total."
-        )
+    settings = _measurable(predictor, config)
+    check_same_symbols(config.data, config.supertransformer)
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
-    history = _History(config.output / "history.jsonl", config.evolution.generations)
-    with history:
+    with _History(config.output / "history.jsonl", config.evolution.generations) as history:
         ranking = evolutionary_search(
             model.space,
             lambda architecture: _validation_loss(model, architecture, batches, config, device),
@@ -96,17 +93,38 @@ def search(config: SearchConfig) -> Path:
     write_json(config.output / "pareto.json", [_summary(candidate) for candidate in pareto_front(ranking)])
     device_name = None if predictor.device is None else predictor.device.gpu or predictor.device.machine
     found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
-    if config.measure:
-        best, measured = _best_measured(ranking, model, predictor, config)
-        found["measured_ms"] = measured
-    else:
+    if settings is None:
         best = ranking[0]
         logger.info("the latency is predicted only: measure: false")
+    else:
+        best, found["measured_ms"] = _best_measured(ranking, settings, config)
     found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
     path = config.output / "architecture.json"
     best.architecture.to_json(path, found)
     run.finish(scored=len(ranking))
     return path
+
+
+def _measurable(predictor: LatencyPredictor, config: SearchConfig) -> LatencySettings | None:
+    """How to measure what is found; None when it is not to be measured. Raises ConfigError before any work is done."""
+    if predictor.target != "total":
+        raise ConfigError(
+            f"{config.predictor}: must predict the total latency, predicts the {predictor.target}'s; train one with "
+            "target: total."
+        )
+    if not config.measure:
+        return None
+    if predictor.device is None:
+        raise ConfigError(
+            f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
+            "set measure: false for a predicted latency only."
+        )
+    if predictor.device.machine != machine_name():
+        logger.warning(
+            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
+            "for that machine", predictor.device.machine, machine_name(),
+        )  # fmt: skip
+    return predictor.device.settings
 
 
 def _validation_loss(
@@ -128,24 +146,13 @@ def _validation_loss(
 
 
 def _best_measured(
-    ranking: Sequence[Candidate], model: SuperTransformer, predictor: LatencyPredictor, config: SearchConfig
+    ranking: Sequence[Candidate], settings: LatencySettings, config: SearchConfig
 ) -> tuple[Candidate, float]:
     """The best candidate whose latency, measured here the way the predictor's data were, keeps the limit.
 
     Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
     measurements are wasted on its like.
     """
-    if predictor.device is None:
-        raise ConfigError(
-            f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
-            "set measure: false for a predicted latency only."
-        )
-    settings = predictor.device.settings
-    if predictor.device.machine != machine_name():
-        logger.warning(
-            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
-            "for that machine", predictor.device.machine, machine_name(),
-        )  # fmt: skip
     ratio, tried = 1.0, 0
     for candidate in ranking:
         if candidate.latency_ms * ratio > config.latency_limit_ms:
