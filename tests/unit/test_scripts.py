@@ -5,17 +5,13 @@ import importlib
 import io
 import sys
 import tarfile
-import threading
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from hat.cli import prepare as hat_prepare
-from hat.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("sacremoses")
@@ -29,9 +25,8 @@ def scripts() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    if "server" not in request.fixturenames:
-        monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the network was used"))
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the network was used"))
 
 
 def tar_gz(path: Path, members: dict[str, str | bytes]) -> Path:
@@ -414,97 +409,19 @@ def test_cleaning_rules() -> None:
     assert rules.reason("", "a") == "too short"
 
 
-# downloads
+def test_without_a_folder_archives_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
 
+    def fetch(url: str, path: Path) -> None:
+        fetched.append(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tar_gz(path, multi30k_files())
 
-class Server(BaseHTTPRequestHandler):
-    """Serves ``/file`` with ranges, ``/short`` with less than announced, and nothing else."""
-
-    body: ClassVar[bytes] = bytes(range(256)) * 40
-    ranges: ClassVar[list[str | None]] = []
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.ranges.append(wanted)
-        if self.path not in ("/file", "/short"):
-            self.send_error(404)
-            return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if start >= len(self.body):
-            self.send_error(416)
-            return
-        data = self.body[start:]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if self.path == "/short" else data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    Server.ranges.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-        thread.join()
-
-
-def test_download(server: str, tmp_path: Path) -> None:
-    from corpora_sources import download
-
-    download(f"{server}/file", tmp_path / "new" / "file")
-    assert (tmp_path / "new" / "file").read_bytes() == Server.body
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
-
-
-def test_download_that_breaks_off_is_an_error_and_goes_on_later(server: str, tmp_path: Path) -> None:
-    from corpora_sources import download
-
-    path = tmp_path / "file"
-    with pytest.raises(DataError, match=r"10240 bytes, 5120 came|IncompleteRead"):
-        download(f"{server}/short", path)
-    assert not path.exists()
-    assert (tmp_path / "file.part").stat().st_size == 5120
-    download(f"{server}/file", path)
-    assert path.read_bytes() == Server.body
-    assert Server.ranges == [None, "bytes=5120-"]
-
-
-def test_part_that_is_too_long_is_dropped(server: str, tmp_path: Path) -> None:
-    from corpora_sources import download
-
-    (tmp_path / "file.part").write_bytes(b"x" * 20000)
-    with pytest.raises(DataError, match="416"):
-        download(f"{server}/file", tmp_path / "file")
-    download(f"{server}/file", tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == Server.body
-
-
-def test_download_errors_are_one_line(server: str, tmp_path: Path) -> None:
-    from corpora_sources import download
-
-    with pytest.raises(DataError, match=r"^http://\S+/gone: cannot be downloaded: the server says 404") as caught:
-        download(f"{server}/gone", tmp_path / "gone")
-    assert "\n" not in str(caught.value) and "--from" in str(caught.value)
-    with pytest.raises(DataError, match="cannot be downloaded"):
-        download("http://127.0.0.1:1/file", tmp_path / "file")
-
-
-def test_a_download_feeds_the_corpus(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without --from: the archive is fetched, kept, and not fetched again."""
-    archive = tar_gz(tmp_path / "archive.tar.gz", multi30k_files())
-    monkeypatch.setattr(Server, "body", archive.read_bytes())
-    module = importlib.import_module("prepare_multi30k")
-    monkeypatch.setitem(module.CORPUS.downloads, "multi30k-a3d2e0d2.tar.gz", f"{server}/file")
+    monkeypatch.setattr("corpora_sources.download", fetch)
     output = tmp_path / "out"
     assert run("multi30k", "--output", output) == 0
     assert lines(output / "tok/val.lc.norm.tok.de.gz") == ["de val  \xa0x ."]
     (output / "tok/val.lc.norm.tok.de.gz").unlink()
     assert run("multi30k", "--output", output) == 0
-    assert len(Server.ranges) == 1
+    assert fetched == ["https://github.com/multi30k/dataset/archive/a3d2e0d2.tar.gz"]
     assert (output / "downloads/multi30k-a3d2e0d2.tar.gz").is_file()
