@@ -1,0 +1,299 @@
+"""Text in, text out: the Translator, hat-translate and hat-evaluate with tiny models."""
+
+import gzip
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_task import ARCHITECTURE, make_data, sentences, sub_settings, super_settings, write_lines, write_yaml
+
+from hat import SuperTransformer, Translator
+from hat.cli.evaluate import main as evaluate_main
+from hat.cli.train_sub import main as train_sub
+from hat.cli.train_super import main as train_super
+from hat.cli.translate import main as translate_main
+from hat.decoding import BeamOptions
+from hat.errors import ConfigError, DataError
+
+LIMITS = {"max_length_ratio": 1.0, "max_length_offset": 3}
+FLAGS = ["decoding.max_length_offset=3", "device=cpu", "threads=1"]
+SOURCE = sentences(30, seed=7)[0]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with ``data``, a SuperTransformer ``super``, ``architecture.json`` and its SubTransformer ``sub``."""
+    folder = tmp_path_factory.mktemp("runs")
+    threads = torch.get_num_threads()
+    shutil.move(make_data(folder / "text"), folder / "data")
+    (folder / "architecture.json").write_text(json.dumps(ARCHITECTURE))
+    still = {"max_updates": 1, "final": "last", "schedule": {"kind": "constant", "peak": 1e-30, "warmup_updates": 0}}
+    still["optimizer"] = {"kind": "adam"}
+    settings = super_settings(folder / "data", folder / "super", **still)
+    assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
+    # Larger weights say something else about every line; training would need minutes for that.
+    model = SuperTransformer.from_pretrained(folder / "super")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    model.save_pretrained(folder / "super")
+    settings = sub_settings(folder / "data", folder / "sub", folder / "architecture.json", **still)
+    assert train_sub([write_yaml(folder / "sub.yaml", settings), "--inherit", str(folder / "super")]) == 0
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def translator(runs: Path) -> Translator:
+    return Translator.from_pretrained(runs / "sub")
+
+
+@pytest.fixture
+def run(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in ``runs`` with bytes on standard input; gives exit status, stdout and stderr."""
+
+    def run_command(main: Callable[[list[str]], int], *arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.chdir(runs)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_command
+
+
+def as_bytes(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def test_order_is_kept_and_batches_change_nothing(translator: Translator) -> None:
+    expected = [translator.translate([line], **LIMITS)[0] for line in SOURCE]
+    assert len(set(expected)) > 10, "the lines must differ for their order to show"
+    for batch_tokens in (1, 17, 4096):
+        assert translator.translate(SOURCE, batch_tokens=batch_tokens, **LIMITS) == expected
+    assert translator.translate(reversed(SOURCE), **LIMITS) == expected[::-1]
+
+
+def test_empty_lines_stay_empty(translator: Translator) -> None:
+    lines = ["", SOURCE[0], "  \t", SOURCE[1], ""]
+    found = translator.translate(lines, **LIMITS)
+    assert [found[index] for index in (0, 2, 4)] == ["", "", ""]
+    assert [found[1], found[3]] == translator.translate(SOURCE[:2], **LIMITS)
+    assert translator.translate([], **LIMITS) == []
+    assert translator.translate([""], **LIMITS) == [""]
+
+
+def test_unknown_words_and_long_lines_are_translated(translator: Translator) -> None:
+    assert len(translator.translate(["never heard of", "s1 " * 2000], max_length_ratio=0, max_length_offset=5)) == 2
+
+
+def test_n_best(translator: Translator) -> None:
+    options = BeamOptions(beam=4, length_penalty=0.6, **LIMITS)
+    for line, found in zip(SOURCE, translator.translate_nbest(SOURCE, options), strict=True):
+        scores = [translation.score for translation in found]
+        assert 1 <= len(found) <= 4
+        assert scores == sorted(scores, reverse=True) and max(scores) < 0
+        assert found[0].text == translator.translate([line], beam=4, length_penalty=0.6, **LIMITS)[0]
+        assert all(translation.words.split() == translation.text.split() for translation in found)
+
+
+def test_options_are_checked(translator: Translator) -> None:
+    with pytest.raises(ConfigError, match=r"^translate: beem: no such setting\. Did you mean 'beam'\?$"):
+        translator.translate(SOURCE, beem=5)
+    with pytest.raises(ConfigError, match=r"^translate: beam: must be greater than 0, is 0$"):
+        translator.translate(SOURCE, beam=0)
+    with pytest.raises(ConfigError, match="lines must be a list of sentences"):
+        translator.translate("s1 s2")
+
+
+def test_the_tokeniser_must_be_the_models(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    path = tmp_path / "sub" / "tokenizer" / "target" / "dict.txt"
+    path.write_text(path.read_text() + "one_more 1\n")
+    with pytest.raises(DataError, match=r"\(16 source and 16 target tokens\), has 16 and 17"):
+        Translator.from_pretrained(tmp_path / "sub")
+    shutil.rmtree(tmp_path / "sub" / "tokenizer")
+    with pytest.raises(DataError, match="tokenizer"):
+        Translator.from_pretrained(tmp_path / "sub")
+
+
+def test_translate_reads_standard_input_and_files(run: Run, translator: Translator, tmp_path: Path) -> None:
+    expected = "".join(f"{line}\n" for line in translator.translate(SOURCE, beam=2, length_penalty=0.5, **LIMITS))
+    flags = [*FLAGS, "--beam", 2, "--lenpen", 0.5]
+    text = as_bytes(SOURCE)
+    (tmp_path / "plain.txt").write_bytes(text)
+    (tmp_path / "windows.txt").write_bytes(text.replace(b"\n", b"\r\n"))
+    (tmp_path / "unended.txt").write_bytes(text.rstrip(b"\n"))
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(text))
+    assert run(translate_main, "sub", *flags, stdin=text)[:2] == (0, expected)
+    assert run(translate_main, "sub", *flags, stdin=text.replace(b"\n", b"\r\n"))[1] == expected
+    for path in tmp_path.iterdir():
+        assert run(translate_main, "sub", *flags, "--input", path)[1] == expected, path
+    for sizes in (["--batch-tokens", 5], ["lines_at_once=1"], ["lines_at_once=7"]):
+        assert run(translate_main, "sub", *flags, *sizes, stdin=text)[1] == expected, sizes
+    assert run(translate_main, "sub", *flags, "--tokenized", stdin=text)[1] == expected  # words are tokens here
+    assert run(translate_main, "sub", stdin=b"")[:2] == (0, "")
+
+
+def test_translate_prints_n_best_lists(run: Run) -> None:
+    status, out, _ = run(translate_main, "sub", *FLAGS, "--beam", 3, "--nbest", 2, stdin=as_bytes([*SOURCE[:2], ""]))
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert status == 0
+    assert [row[0] for row in rows] == ["0", "0", "1", "1", "2"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+    assert rows[4] == ["2", "0.0000", ""]
+
+
+def test_translate_with_a_member_of_a_supertransformer(run: Run) -> None:
+    text = as_bytes(SOURCE)
+    expected = run(translate_main, "sub", *FLAGS, stdin=text)[1]
+    assert run(translate_main, "super", *FLAGS, "--architecture", "architecture.json", stdin=text)[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["super"], b"", "super: holds a SuperTransformer; say which SubTransformer with architecture=FILE.json."),
+        (["sub", "--architecture", "architecture.json"], b"", "sub: holds a standalone model, which has its own"),
+        (["sub", "--input", "none.txt"], b"", "none.txt: no such file"),
+        (["sub"], b"s1 s2\ns3 \xff\n", "standard input, line 2: must be UTF-8 text, byte 4 of the line is not (0xff)"),
+        (["sub", "--nbest", "6"], b"", "nbest must be at most decoding.beam (5), is 6"),
+        (["sub", "--beam", "0"], b"", "decoding.beam: must be greater than 0, is 0"),
+        (["sub", "--beam", "many"], b"", "argument --beam: invalid int value: 'many'"),
+        (["sub", "decoding.beem=3"], b"", "decoding.beem: no such setting. Did you mean 'beam'?"),
+        (["sub", "--bean", "3"], b"", "unrecognized arguments: --bean"),
+        (["sub", "device=tpu"], b"", "device: must be auto, cpu, cuda or cuda:N, is 'tpu'."),
+        (["nowhere"], b"", "nowhere: no such file"),
+        (["data"], b"", "data/config.json: no such file"),
+        (["model=nowhere"], b"", "model=nowhere: no such file"),
+        ([], b"", "the following arguments are required"),
+    ],
+)  # fmt: skip
+def test_translate_reports_mistakes_in_one_line(run: Run, arguments: list[str], stdin: bytes, message: str) -> None:
+    status, out, err = run(translate_main, *arguments, stdin=stdin)
+    assert (status, out) == (2, "")
+    assert err.startswith("hat-translate: ") and message in err and err.count("\n") == 1
+
+
+def test_damaged_models_are_reported(run: Run, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    weights = tmp_path / "sub" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    status, out, err = run(translate_main, tmp_path / "sub", stdin=b"s1\n")
+    assert (status, out, err.count("\n")) == (2, "", 1) and str(weights) in err
+
+
+@pytest.mark.parametrize("main", [translate_main, evaluate_main, train_super, train_sub])
+def test_help_has_an_example(main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "example: hat-" in out and "--dry-run" in out
+
+
+def test_dry_run_prints_settings_that_can_be_used(run: Run, tmp_path: Path, translator: Translator) -> None:
+    status, out, err = run(translate_main, "sub", *FLAGS, "--beam", 2, "--dry-run", stdin=b"s1\n")
+    assert (status, err) == (0, "")
+    assert yaml.safe_load(out)["decoding"]["beam"] == 2
+    (tmp_path / "translate.yaml").write_text(out)
+    expected = translator.translate(["s1 s2"], beam=2, **LIMITS)[0]
+    assert run(translate_main, tmp_path / "translate.yaml", stdin=b"s1 s2\n")[1] == f"{expected}\n"
+
+
+def evaluation(run: Run, *arguments: object) -> dict[str, Any]:
+    status, out, err = run(evaluate_main, *arguments, *FLAGS)
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_evaluate_a_split_or_two_files(run: Run, runs: Path, tmp_path: Path) -> None:
+    split = evaluation(run, "sub", "data=data", "split=test")
+    source, target = runs / "text" / "test.source", runs / "text" / "test.target"
+    files = evaluation(run, "sub", f"source={source}", f"target={target}")
+    packed = tmp_path / "target.gz"
+    packed.write_bytes(gzip.compress(target.read_bytes()))
+    inside = evaluation(run, "super", "architecture=architecture.json", f"source={source}", f"target={packed}")
+    for result in (split, files, inside):
+        result.pop("translation_seconds")
+        result.pop("model")
+    assert files == split
+    # The same weights, up to the step of 10^-30 that made a standalone model of them.
+    assert inside["bleu"] == split["bleu"] and inside["loss"] == pytest.approx(split["loss"], rel=1e-6)
+    assert inside["parameters"] == split["parameters"]
+    assert split["sentences"] == 12 and split["latency"] is None
+    assert set(split["bleu"]) == {"tokenized", "compound_split", "sacrebleu"}
+    assert "tok:13a" in split["bleu"]["sacrebleu"]["signature"]
+    assert split["perplexity"] == pytest.approx(torch.tensor(split["nll"]).exp().item(), rel=1e-4)
+    assert split["decoding"]["max_length_offset"] == 3
+
+
+def test_evaluate_gives_what_training_logged(run: Run, runs: Path) -> None:
+    events = [json.loads(line) for line in (runs / "sub" / "metrics.jsonl").read_text().splitlines()]
+    final = next(event for event in events if event["event"] == "final")
+    source, target = runs / "text" / "valid.source", runs / "text" / "valid.target"
+    for text in (["data=data", "split=valid"], [f"source={source}", f"target={target}"]):
+        for batch_tokens in (1, 4096):
+            found = evaluation(run, "sub", *text, f"batch_tokens={batch_tokens}")
+            assert [found["loss"], found["nll"]] == pytest.approx([final["loss"], final["nll"]], rel=1e-6)
+
+
+def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Translator) -> None:
+    write_lines(tmp_path / "source", SOURCE)
+    write_lines(tmp_path / "target", translator.translate(SOURCE, **LIMITS))
+    result = evaluation(
+        run, "sub", f"source={tmp_path / 'source'}", f"target={tmp_path / 'target'}", f"output={tmp_path / 'out'}"
+    )
+    assert result["bleu"]["tokenized"] == pytest.approx(100)
+    assert result["bleu"]["sacrebleu"]["score"] == pytest.approx(100)
+    assert (tmp_path / "out" / "translations.txt").read_bytes() == (tmp_path / "target").read_bytes()
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == result
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["seconds"] >= result["translation_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sub"], "either data, or both source and target must be given"),
+        (["sub", "source=text/test.source"], "either data, or both source and target must be given"),
+        (["sub", "data=data", "source=a", "target=b"], "either data, or both source and target must be given"),
+        (["sub", "data=data", "split=tset"], "Did you mean 'test'?"),
+        (["sub", "data=data", "split=train"], "data/train.source.txt: no such file"),
+        (["sub", "data=nowhere"], "nowhere/meta.json: no such file"),
+        (["sub", "source=text/train.source", "target=text/test.target"], "has 120 lines and text/test.target has 12"),
+        (["super", "data=data"], "super: holds a SuperTransformer"),
+        (["sub", "data=data", "output=architecture.json"], "architecture.json: must be a folder that can be written"),
+    ],
+)
+def test_evaluate_reports_mistakes_in_one_line(run: Run, arguments: list[str], message: str) -> None:
+    status, out, err = run(evaluate_main, *arguments, *FLAGS)
+    assert (status, out) == (2, "")
+    assert err.startswith("hat-evaluate: ") and message in err and err.count("\n") == 1
+
+
+def test_evaluate_empty_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    status, _, err = run(evaluate_main, "sub", f"source={tmp_path / 'empty'}", f"target={tmp_path / 'empty'}")
+    assert status == 2 and "must hold at least one line, is empty" in err
+
+
+def test_weights_that_are_no_numbers_are_reported(run: Run, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    net = Translator.from_pretrained(runs / "sub").model
+    with torch.no_grad():
+        next(net.parameters()).fill_(float("nan"))
+    net.save_pretrained(tmp_path / "sub")
+    for main, arguments in ((evaluate_main, ["data=data"]), (translate_main, [])):
+        status, out, err = run(main, tmp_path / "sub", *arguments, stdin=b"s1 s2\n")
+        assert (status, out, err.count("\n")) == (2, "", 1), err
