@@ -69,8 +69,8 @@ class TrainingProgress:
         else:
             logger.info(line)
 
-    def log_validation(self, update: int, results: Mapping[str, ValidationResult]) -> None:
-        """Record one validation."""
+    def log_validation(self, update: int, results: Mapping[str, ValidationResult], seconds: float) -> None:
+        """Record one validation, which took ``seconds`` that are no training time."""
         if not self.is_main:
             return
         for name, result in results.items():
@@ -82,7 +82,7 @@ class TrainingProgress:
             self.bar.write(line, file=sys.stderr)
         else:
             logger.info(line)
-        self.last_time = time.monotonic()  # validation is no training time
+        self.last_time += seconds
 
     def _to_tensorboard(self, update: int, prefix: str, values: Mapping[str, float]) -> None:
         if self.writer is not None:

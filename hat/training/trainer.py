@@ -208,8 +208,9 @@ class Trainer:
         )
 
     def _validate(self, progress: TrainingProgress) -> None:
+        started = time.monotonic()
         results = self.validate()
-        progress.log_validation(self.update, results)
+        progress.log_validation(self.update, results, time.monotonic() - started)
         mean = sum(result.loss for result in results.values()) / len(results)
         if mean < self.best_loss:
             self.best_loss = mean
