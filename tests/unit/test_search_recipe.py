@@ -1,0 +1,207 @@
+"""hat-search on a real SuperTransformer, with latencies that a test can foresee."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tiny_task import SPACE, make_data, super_settings, write_yaml
+
+from hat import Architecture, SearchSpace, SuperTransformer
+from hat.artifacts import machine_name
+from hat.cli.search import main
+from hat.cli.train_super import main as train_super
+from hat.latency.predictor import LatencyPredictor
+from hat.recipes import search as recipe
+from hat.recipes.evaluate import EvaluateConfig, evaluate
+
+SPACE_ = SearchSpace.model_validate(SPACE)
+EVOLUTION = {"generations": 3, "population": 12, "parents": 4, "mutations": 5, "crossovers": 3}
+
+
+def predicted_ms(architecture: Architecture) -> float:
+    """Depth and width, so that the limit decides something."""
+    encoder, decoder = architecture.encoder, architecture.decoder
+    ffn = sum(layer.ffn_dim for layer in (*encoder.layers, *decoder.layers))
+    return 5.0 * len(decoder.layers) + 3.0 * len(encoder.layers) + 0.1 * ffn + 0.1 * decoder.embed_dim
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    threads = torch.get_num_threads()
+    data = make_data(folder / "task")
+    settings = super_settings(data, folder / "super", max_updates=20, final="last", log_every=20)
+    assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
+    yield folder
+    torch.set_num_threads(threads)
+
+
+class Machine:
+    """Stands for predictor and measurement: what it measures is ``factor`` times what is predicted."""
+
+    def __init__(self, factor: float = 1.0, machine: str | None = None) -> None:
+        self.factor = factor
+        self.target = "total"
+        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=object())
+        self.measured: list[Architecture] = []
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        return predicted_ms(architecture)
+
+    def measure(self, architecture: Architecture, settings: object) -> Any:
+        assert settings is self.device.settings
+        self.measured.append(architecture)
+        return SimpleNamespace(total=SimpleNamespace(mean_ms=self.factor * predicted_ms(architecture)))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(LatencyPredictor, "load", lambda folder: machine)
+    monkeypatch.setattr(recipe, "measure_architecture", machine.measure)
+    return machine
+
+
+def run(runs: Path, output: Path, *arguments: str) -> int:
+    settings = {
+        "output": str(output),
+        "supertransformer": str(runs / "super"),
+        "predictor": "unused",
+        "data": str(runs / "task" / "bin"),
+        "evolution": EVOLUTION,
+        "device": "cpu",
+        "threads": 1,
+    }
+    return main([write_yaml(output.parent / "search.yaml", settings), *arguments])
+
+
+def failure(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()[-1]
+
+
+def loss_of(runs: Path, architecture: Architecture) -> float:
+    """The validation loss of the standalone model."""
+    path = runs / "wanted.json"
+    architecture.to_json(path)
+    data = runs / "task" / "bin"
+    config = EvaluateConfig(model=runs / "super", architecture=path, data=data, split="valid", device="cpu")
+    return evaluate(config)["loss"]
+
+
+def test_what_a_search_leaves(runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "search"
+    limit = 18.0
+    capsys.readouterr()
+    assert run(runs, output, "--latency", "0.018s") == 0
+    path = output / "architecture.json"
+    assert capsys.readouterr().out == f"{path}\n"
+    architecture, found = Architecture.from_json(path), json.loads(path.read_text())["found"]
+    assert architecture in SPACE_ and predicted_ms(architecture) <= limit
+    assert found["limit_ms"] == limit and found["device"] == machine_name()
+    assert found["predicted_ms"] == found["measured_ms"] == pytest.approx(predicted_ms(architecture), abs=1e-3)
+    assert machine.measured == [architecture]
+    assert found["validation_loss"] == pytest.approx(loss_of(runs, architecture), rel=1e-5)
+
+    history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
+    assert [line["generation"] for line in history] == [0, 1, 2, 3]
+    losses = [line["best_loss"] for line in history]
+    assert losses == sorted(losses, reverse=True) and losses[-1] == found["validation_loss"]
+    assert sum(line["newly_scored"] for line in history) == found["scored"]
+    assert Architecture.from_dict(history[-1]["best"]) == architecture
+
+    front = json.loads((output / "pareto.json").read_text())
+    assert [item["predicted_ms"] for item in front] == sorted(item["predicted_ms"] for item in front)
+    assert front[-1]["validation_loss"] == found["validation_loss"]
+    assert json.loads((output / "run.json").read_text())["scored"] == found["scored"]
+
+
+def test_a_seed_decides_the_result(runs: Path, tmp_path: Path, machine: Machine) -> None:
+    for name in ("first", "second"):
+        assert run(runs, tmp_path / name, "--latency", "20ms") == 0
+    for file in ("architecture.json", "history.jsonl", "pareto.json"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_what_is_slower_than_predicted_is_not_returned(runs: Path, tmp_path: Path, machine: Machine) -> None:
+    machine.factor = 1.2
+    assert run(runs, tmp_path / "search", "--latency", "20") == 0
+    path = tmp_path / "search" / "architecture.json"
+    found = json.loads(path.read_text())["found"]
+    assert found["measured_ms"] <= 20 and found["measured_ms"] == pytest.approx(1.2 * found["predicted_ms"], abs=1e-2)
+    # The first measurement tells the ratio, so the second candidate is fast enough.
+    assert len(machine.measured) <= 2 and machine.measured[-1] == Architecture.from_json(path)
+
+
+def test_a_machine_that_is_far_too_slow(
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.factor = 5.0
+    assert run(runs, tmp_path / "search", "--latency", "20ms") == 2
+    assert "none of the 1 best candidates ran within 20.0 ms when measured here, up to 5.00 times slower" in failure(
+        capsys
+    )
+    assert not (tmp_path / "search" / "architecture.json").exists()
+
+
+def test_another_machine_is_searched_for_without_measuring(
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.device.machine = "a Raspberry Pi (4 cores)"
+    assert run(runs, tmp_path / "here", "--latency", "20ms") == 0
+    assert "the predictor knows another machine (a Raspberry Pi (4 cores))" in capsys.readouterr().err
+    machine.measured.clear()
+    assert run(runs, tmp_path / "there", "--latency", "20ms", "measure=false") == 0
+    assert "another machine" not in capsys.readouterr().err
+    assert machine.measured == []
+    found = json.loads((tmp_path / "there" / "architecture.json").read_text())["found"]
+    assert "measured_ms" not in found and found["device"] == "a Raspberry Pi (4 cores)"
+
+
+def test_mistakes_are_found_before_the_search(
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run(runs, tmp_path / "search", *arguments) == 2
+        assert not (tmp_path / "search").exists()
+        return failure(capsys)
+
+    assert "latency_limit_ms: is required and has no value" in refused()
+    assert "split" in refused("--latency", "20ms", "split=vaild") and "Did you mean 'valid'?" in refused(
+        "--latency", "20ms", "split=vaild"
+    )
+    assert "population must be parents + mutations + crossovers" in refused("--latency=20", "evolution.population=7")
+    other = make_data(tmp_path / "other", words=11)
+    assert "must have the source vocabulary" in refused("--latency", "20ms", f"data={other}")
+    machine.device = None
+    assert "set measure: false for a predicted latency only" in refused("--latency", "20ms")
+    machine.target = "decoder"
+    assert "must predict the total latency, predicts the decoder's" in refused("--latency", "20ms")
+    monkeypatch.undo()
+    assert "unused/predictor.json: no such file" in refused("--latency", "20ms")
+
+
+def test_an_impossible_limit(runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    fastest = predicted_ms(SPACE_.smallest())
+    assert run(runs, tmp_path / "search", "--latency", "1ms") == 2
+    message = failure(capsys)
+    assert "no SubTransformer of this space is predicted to run within 1.0 ms: the fastest" in message
+    assert f"needs {fastest:.1f} ms (enc 8x1 dec 8x1)" in message
+
+
+def test_a_supertransformer_whose_weights_are_no_numbers(
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = SuperTransformer.from_pretrained(runs / "super")
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    model.save_pretrained(tmp_path / "super")
+    (tmp_path / "super" / "tokenizer").symlink_to(runs / "super" / "tokenizer")
+    assert run(runs, tmp_path / "search", "--latency", "20ms", f"supertransformer={tmp_path / 'super'}") == 2
+    assert "the score of every SubTransformer must be a number, is nan" in failure(capsys)
