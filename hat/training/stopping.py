@@ -2,22 +2,30 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
+SAME_PRESS_SECONDS = 2.0
+"""Signals this close together are one wish: from the terminal, and passed on by torchrun."""
+
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM comes; a second Ctrl-C stops at once."""
+    """A list that fills when Ctrl-C or SIGTERM comes; another Ctrl-C some seconds later stops at once."""
     received: list[int] = []
+    first = 0.0
 
     def note(number: int, frame: object) -> None:
-        if received and number == signal.SIGINT:
+        nonlocal first
+        if not received:
+            first = time.monotonic()
+            logger.info("stopping after this update; the state will be saved")
+        elif number == signal.SIGINT and time.monotonic() - first > SAME_PRESS_SECONDS:
             raise KeyboardInterrupt
         received.append(number)
-        logger.info("stopping after this update; the state will be saved")
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from hat.cli.train_super import main as train_super
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no distributed part")
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 CHANGES: dict[str, Any] = {"max_updates": 12, "validate_every": 6, "checkpoint_every": 4, "final": "average"}
 
 
@@ -37,8 +40,7 @@ def one_thread() -> Iterator[None]:
 
 def torchrun(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in two processes on this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    line = [*launcher, "-m", f"hat.cli.{command}", *arguments]
+    line = [*LAUNCHER, "-m", f"hat.cli.{command}", *arguments]
     return subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
 
 
@@ -144,3 +146,27 @@ def test_a_mistake_ends_all_processes_with_one_line_each(data: Path, tmp_path: P
     lines = [line for line in result.stderr.splitlines() if line.startswith("hat-train-super: ")]
     assert lines and all("max_tokens must be at least the longest sentence" in line for line in lines)
     assert not (tmp_path / "super").exists()
+
+
+def test_ctrl_c_saves_the_state(data: Path, tmp_path: Path) -> None:
+    """A terminal tells every process, and torchrun tells its workers again."""
+    endless = {"max_updates": 1_000_000, "checkpoint_every": 1_000_000, "validate_every": 1_000_000}
+    output = tmp_path / "super"
+    config = write_yaml(tmp_path / "super.yaml", super_settings(data, output, **endless))
+    process = subprocess.Popen(
+        [*LAUNCHER, "-m", "hat.cli.train_super", config],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    metrics = output / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    messages = process.communicate(timeout=60)[1]
+    assert messages.count("hat-train-super: interrupted.") == 2
+    logged = len(events(output, "train"))
+    state = torch.load(output / "checkpoints" / "resume.pt", weights_only=True)
+    assert state["update"] == logged and 3 <= logged < 1_000_000

@@ -132,8 +132,10 @@ def test_killed_and_resumed(
 def test_a_signal_saves_the_state(
     data: Path, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # No checkpoint is due before the signal, and no line of the log ends where it comes.
-    arguments = [write_config("train_super", data, tmp_path, checkpoint_every=25, log_every=7, validate_every=20)]
+    # No checkpoint is due before the signal, no line of the log ends where it comes, and an average of all checkpoints
+    # would show one that the signal made.
+    changes = {"checkpoint_every": 25, "log_every": 7, "validate_every": 20, "keep_last": 10}
+    arguments = [write_config("train_super", data, tmp_path, **changes)]
     stopped, uninterrupted = tmp_path / "stopped", tmp_path / "uninterrupted"
     assert interrupt("train_super", arguments, stopped, number, 7) == 130
     assert not (stopped / "model.safetensors").exists()
