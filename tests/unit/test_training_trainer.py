@@ -1,6 +1,7 @@
 """The loop in one process: what it logs, keeps, refuses. Resumed = uninterrupted is in tests/e2e."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,24 @@ def test_mistakes_are_found_before_anything_is_made(
     assert run_sub(data, tmp_path / "super", tmp_path / "none.json") == 2
     assert "none.json: no such file" in failure(capsys)
     assert not (tmp_path / "super").exists()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_learns_as_float32_does(data: Path, tmp_path: Path, precision: str) -> None:
+    changes = {"max_updates": 30, "accumulate": 1, "final": "last", "log_every": 30}
+    losses = []
+    for name in ("float32", precision):
+        assert run_super(data, tmp_path / name, "model.dropout=0", precision=name, **changes) == 0
+        losses.append(events(tmp_path / name, "final")[0]["largest"]["loss"])
+    start = math.log(16)  # of a uniform distribution over the vocabulary
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert max(losses) < start
+
+
+def test_tensorboard_files(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    output = tmp_path / "super"
+    assert run_super(data, output, tensorboard=True) == 0
+    (path,) = (output / "tensorboard").iterdir()
+    content = path.read_bytes()
+    assert b"train/loss" in content and b"valid/smallest/loss" in content
