@@ -14,7 +14,7 @@ from torch.nn import functional
 from hat.config import Section
 from hat.errors import ConfigError
 from hat.latency.device import cpu_threads
-from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Normalisation
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Layers, Normalisation
 
 
 class MLPOptions(Section):
@@ -31,7 +31,7 @@ class MLPOptions(Section):
     """Updates."""
     batch_size: int = Field(default=128, gt=0)
     """Rows an update sees; all of them when there are not more."""
-    learning_rate: float = Field(default=0.0005, gt=0)
+    learning_rate: float = Field(default=0.0005, gt=0, le=1)
     """Adam's rate at the start."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine`` takes the rate down to zero."""
@@ -44,7 +44,7 @@ class MLPOptions(Section):
     """Keep the weights of the smallest squared error on the validation rows instead of the last ones."""
 
 
-_CHECK_EVERY = 10
+_CHECK_EVERY = 10  # updates between two looks at the validation rows
 
 
 def fit_mlp(
@@ -66,31 +66,11 @@ def fit_mlp(
     Source: HAT (arXiv:2005.14187), section 3.3: network and loss. The recipe differs, see :class:`MLPOptions`.
     """
     normalisation = _normalisation(*train, options)
-    inputs, targets, valid_inputs, valid_targets = (
-        torch.from_numpy(array).float()
-        for features, latency_ms in (train, valid)
-        for array in (normalisation.inputs(features), normalisation.outputs(latency_ms)[:, None])
-    )
     generator = torch.Generator().manual_seed(seed)
-    net = _network(options.hidden_dims, inputs, generator)
-    optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
-    batches = _batches(len(inputs), options.batch_size, generator)
-    best_loss, best = math.inf, None
     with cpu_threads(1):
-        for step in range(1, options.steps + 1):
-            if options.schedule == "cosine":
-                optimizer.param_groups[0]["lr"] = options.learning_rate * _cosine(step - 1, options.steps)
-            rows = next(batches)
-            optimizer.zero_grad()
-            functional.mse_loss(net(inputs[rows]), targets[rows]).backward()
-            optimizer.step()
-            if step == options.steps or (options.early_stopping and step % _CHECK_EVERY == 0):
-                loss = _loss(net, valid_inputs, valid_targets)
-                if loss < best_loss or (math.isfinite(loss) and not options.early_stopping):
-                    best_loss, best = loss, _layers(net)
-    if best is None:
-        raise ConfigError("mlp.learning_rate: training diverged, the loss is no number; set a smaller rate.")
-    return MLP(normalisation, best)
+        train_tensors, valid_tensors = _tensors(train, normalisation), _tensors(valid, normalisation)
+        net = _network(options.hidden_dims, train_tensors[0], generator)
+        return MLP(normalisation, _train(net, train_tensors, valid_tensors, options, generator))
 
 
 FITTERS: dict[str, Callable[..., MLP]] = {"mlp": fit_mlp}
@@ -126,6 +106,43 @@ def _network(hidden_dims: tuple[int, ...], inputs: Tensor, generator: torch.Gene
     return net
 
 
+def _train(
+    net: nn.Sequential,
+    train: tuple[Tensor, Tensor],
+    valid: tuple[Tensor, Tensor],
+    options: MLPOptions,
+    generator: torch.Generator,
+) -> Layers:
+    """Train ``net`` and return the weights to keep."""
+    inputs, targets = train
+    optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
+    batches = _batches(len(inputs), options.batch_size, generator)
+    best_loss, best = math.inf, None
+    for step in range(1, options.steps + 1):
+        if options.schedule == "cosine":
+            optimizer.param_groups[0]["lr"] = options.learning_rate * _cosine(step - 1, options.steps)
+        rows = next(batches)
+        optimizer.zero_grad()
+        functional.mse_loss(net(inputs[rows]), targets[rows]).backward()
+        optimizer.step()
+        if step == options.steps or (options.early_stopping and step % _CHECK_EVERY == 0):
+            loss = _loss(net, *valid)
+            if loss < best_loss:
+                best_loss, best = loss, _layers(net)
+    if best is None:
+        raise ConfigError(
+            "mlp: training diverged, the loss is no number; set a smaller learning_rate, or another latency_scale_ms."
+        )
+    return best
+
+
+def _tensors(rows: tuple[FloatArray, FloatArray], normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+    """What the network sees and should answer: (n, 10) and (n, 1), float32."""
+    features, latency_ms = rows
+    outputs = normalisation.outputs(latency_ms)[:, None]
+    return torch.from_numpy(normalisation.inputs(features)).float(), torch.from_numpy(outputs).float()
+
+
 def _batches(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Row numbers of one update after the other, every row once an epoch but for an incomplete last batch."""
     while True:
@@ -145,7 +162,7 @@ def _loss(net: nn.Sequential, inputs: Tensor, targets: Tensor) -> float:
     return float(functional.mse_loss(net(inputs), targets))
 
 
-def _layers(net: nn.Sequential) -> tuple[tuple[FloatArray, FloatArray], ...]:
+def _layers(net: nn.Sequential) -> Layers:
     """The weights as they are now, in double precision."""
     return tuple(
         (layer.weight.detach().numpy().astype(np.float64), layer.bias.detach().numpy().astype(np.float64))

@@ -55,7 +55,7 @@ def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> Laten
     Raises:
         ConfigError: if ``settings`` ask for a device or type that is not here.
 
-    Source: HAT (arXiv:2005.14187), section 4.1, for lengths, runs and trimming. Differs in: the authors' program times
+    Source: HAT (arXiv:2005.14187), section 3.2, for lengths, runs and trimming. Differs in: the authors' program times
     the model in training mode with gradients recorded, without softmax, top-k and beam reordering.
     """
     settings = resolve(settings)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from hat.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
+Layers = tuple[tuple[FloatArray, FloatArray], ...]
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 PAPER_FEATURE_SCALE = (640.0, 6.0, 2048.0, 6.0, 640.0, 6.0, 2048.0, 6.0, 6.0, 2.0)
@@ -44,7 +45,7 @@ class MLP:
     """
 
     normalisation: Normalisation
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
+    layers: Layers
     """Weight (out, in) and bias (out,) of each layer, a ReLU between two of them. The numbers are those of float32;
     they are computed with in double precision, so that a row predicted alone and among others gives one number."""
 

@@ -18,7 +18,7 @@ class LatencySettings(Section):
     Both lengths count the end symbol, as sequences of ids do: ``target_length`` is the number of decoder steps. No
     end symbol can shorten a run: it is forbidden before the last step, and forced there.
 
-    Source: HAT (arXiv:2005.14187), section 4.1: N tokens in, N tokens out, 300 runs; N is 30 for WMT, 23 for IWSLT.
+    Source: HAT (arXiv:2005.14187), section 3.2: N tokens in, N tokens out, 300 runs; N is 30 for WMT, 23 for IWSLT.
     """
 
     source_length: int = Field(gt=0)

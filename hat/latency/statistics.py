@@ -40,7 +40,7 @@ def trim(times_ms: Sequence[float]) -> list[float]:
     Raises:
         ValueError: if there are no times.
 
-    Source: HAT (arXiv:2005.14187), section 4.1.
+    Source: HAT (arXiv:2005.14187), section 3.2.
     """
     if not times_ms:
         raise ValueError("times_ms must not be empty")

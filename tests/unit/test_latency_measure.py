@@ -1,0 +1,220 @@
+"""Measuring: exactly the steps that were asked for, in evaluation and inference mode, and nothing is left changed."""
+
+import gc
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from hat.decoding import beam_search
+from hat.errors import ConfigError
+from hat.latency import measure as measure_module
+from hat.latency.device import describe, resolve
+from hat.latency.measure import beam_options, measure, measure_architecture
+from hat.latency.settings import LatencySettings
+from hat.nn import Transformer
+from hat.space import Architecture, SearchSpace
+from hat.special_ids import EOS_ID, PAD_ID
+
+SPACE = SearchSpace.model_validate(
+    {
+        "qkv_dim": 8,
+        "encoder": {"embed_dim": [8, 12], "num_layers": [1, 2], "ffn_dim": [8, 16], "self_attn_heads": [1, 2]},
+        "decoder": {
+            "embed_dim": [8, 12], "num_layers": [1, 2], "ffn_dim": [8, 16], "self_attn_heads": [1, 2],
+            "cross_attn_heads": [1, 2], "attended_encoder_layers": [1, 2],
+        },
+    }
+)  # fmt: skip
+
+
+def some_settings(**changes: Any) -> LatencySettings:
+    values = {"source_length": 5, "target_length": 7, "source_vocab_size": 20, "target_vocab_size": 20, "beam": 3}
+    values |= {"device": "cpu", "threads": 1, "warmup_runs": 2, "runs": 4}
+    return LatencySettings.model_validate(values | changes)
+
+
+def some_net(architecture: Architecture | None = None) -> Transformer:
+    torch.manual_seed(3)
+    return Transformer(architecture or SPACE.largest(), source_vocab_size=20, target_vocab_size=20)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Watch:
+    """Notes every call of the encoder and of a decoder step, and the state they ran in."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sources: list[torch.Tensor] = []
+        self.rows: list[int] = []
+        self.states: set[tuple[Any, ...]] = set()
+        encode, step = Transformer.encode, Transformer.step
+
+        def watched_encode(net: Transformer, source: torch.Tensor) -> Any:
+            self.sources.append(source)
+            self.note(net)
+            return encode(net, source)
+
+        def watched_step(net: Transformer, tokens: torch.Tensor, state: Any) -> torch.Tensor:
+            self.rows.append(len(tokens))
+            self.note(net)
+            return step(net, tokens, state)
+
+        monkeypatch.setattr(Transformer, "encode", watched_encode)
+        monkeypatch.setattr(Transformer, "step", watched_step)
+
+    def note(self, net: Transformer) -> None:
+        dtype = next(net.parameters()).dtype
+        modes = net.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled()
+        self.states.add((*modes, torch.get_num_threads(), dtype))
+
+
+@pytest.mark.parametrize(("batch_size", "beam", "target_length"), [(1, 3, 7), (2, 1, 2), (3, 4, 5), (1, 30, 3)])
+def test_every_run_takes_exactly_the_steps_asked_for(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, beam: int, target_length: int
+) -> None:
+    watch = Watch(monkeypatch)
+    settings = some_settings(batch_size=batch_size, beam=beam, target_length=target_length)
+    sample = measure_architecture(SPACE.sample(random.Random(1)), settings)
+    assert len(watch.sources) == 2 + 4
+    assert watch.rows == [batch_size * beam] * target_length * (2 + 4)
+    assert sample.runs == 4
+
+
+def test_an_eager_end_symbol_shortens_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = some_net()
+    with torch.no_grad():  # the decoder's output is all ones, and the end symbol's logit far above the others
+        last_norm = net.decoder.layers[-1].ffn_norm
+        last_norm.weight.zero_()
+        last_norm.bias.fill_(1.0)
+        net.output_embedding.weight.clamp_(-0.1, 0.1)
+        net.output_embedding.weight[EOS_ID] = 9.0
+    source = torch.tensor([[5, 6, EOS_ID]])
+    natural = beam_search(net.eval(), source, beam_options(some_settings()).model_copy(update={"min_length": 0}))
+    assert natural[0][0].tokens == (EOS_ID,)
+    forced = beam_search(net, source, beam_options(some_settings()))
+    assert [len(hypothesis.tokens) for hypothesis in forced[0]] == [7, 7, 7]
+    watch = Watch(monkeypatch)
+    measure(net, some_settings(target_length=9))
+    assert len(watch.rows) == 9 * 6
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_evaluation_and_inference_mode_threads_type_and_no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    net = some_net().train()
+    before = {name: weight.clone() for name, weight in net.weights().items()}
+    measure(net, some_settings(threads=1, dtype="bfloat16"))
+    assert watch.states == {(False, False, True, False, 1, torch.bfloat16)}
+    assert net.training
+    assert all(torch.equal(weight, before[name]) for name, weight in net.weights().items())
+    assert torch.get_num_threads() == 2
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_was_changed_is_put_back_after_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure_module, "search_encoded", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        measure(some_net(), some_settings(threads=1))
+    assert torch.get_num_threads() == 2
+    assert gc.isenabled()
+
+
+def test_sources_are_random_words_of_the_length_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    for seed in (1, 1, 2):
+        measure(some_net(), some_settings(batch_size=4, source_length=6, warmup_runs=0, runs=1), seed)
+    first, again, other = watch.sources
+    assert first.shape == (4, 6)
+    assert first[:, -1].eq(EOS_ID).all()
+    assert not (first[:, :-1].eq(PAD_ID) | first[:, :-1].eq(EOS_ID)).any()
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_torchs_own_random_numbers_go_on_as_if_nothing_had_been_measured() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    measure_architecture(SPACE.smallest(), some_settings(runs=1))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_encoder_total_and_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = itertools.accumulate(itertools.cycle([100.0, 0.002, 0.005]))  # between runs, encoder, decoder; seconds
+    monkeypatch.setattr(time, "perf_counter", lambda: next(readings))
+    sample = measure(some_net(), some_settings())
+    assert sample.encoder.mean_ms == pytest.approx(2.0, rel=1e-6)
+    assert sample.decoder.mean_ms == pytest.approx(5.0, rel=1e-6)
+    assert sample.total.median_ms == pytest.approx(7.0, rel=1e-6)
+    assert sample.total.p90_ms == pytest.approx(7.0, rel=1e-6)
+    assert sample.total.std_ms == pytest.approx(0.0, abs=1e-6)
+
+
+def test_embeddings_are_shared_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = []
+    monkeypatch.setattr(measure_module, "measure", lambda net, *_: nets.append(net))
+    measure_architecture(
+        SPACE.largest(),
+        some_settings(share_embeddings="none", source_vocab_size=20, target_vocab_size=30, pre_norm=True),
+    )
+    (net,) = nets
+    assert (net.source_vocab_size, net.target_vocab_size) == (20, 30)
+    assert net.output_embedding is not net.target_embedding
+    assert net.options.pre_norm
+    with pytest.raises(ConfigError, match="needs one joint vocabulary"):
+        measure_architecture(SPACE.largest(), some_settings(target_vocab_size=30))
+
+
+def test_settings_are_completed_by_what_the_machine_uses() -> None:
+    resolved = resolve(some_settings(threads=None))
+    assert resolved.threads == torch.get_num_threads()
+    record = describe(some_settings())
+    assert (record.settings, record.gpu, record.torch) == (some_settings(), None, torch.__version__)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "gpu"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'gpu'"),
+        ({"device": "meta"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'meta'"),
+        ({"device": "cuda:99"}, "settings.device: 'cuda:99' is not here"),
+        ({"dtype": "float16"}, "settings.dtype: float16 needs a GPU"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_said(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        measure(some_net(), some_settings(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"target_length": 1}, {"source_length": 0}, {"beam": 0}, {"runs": 0}, {"threads": 0}, {"speed": 1}]
+)
+def test_impossible_settings_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ValidationError):
+        some_settings(**changes)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_on_a_gpu(dtype: str) -> None:
+    settings = some_settings(device="auto", dtype=dtype)
+    sample = measure(some_net(), settings)
+    assert 0 < sample.encoder.mean_ms < sample.total.mean_ms
+    assert describe(settings).gpu is not None

@@ -1,0 +1,289 @@
+"""hat-measure-latency and hat-train-predictor: what they write, go on with, refuse and say."""
+
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hat.cli.measure_latency import main as measure_main
+from hat.cli.train_predictor import main as train_main
+from hat.errors import ConfigError
+from hat.latency.dataset import LatencyDataset, LatencyWriter
+from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.latency.statistics import LatencySample
+from hat.recipes import measure_latency as recipe
+from hat.recipes.measure_latency import draw_architectures
+from hat.space import Architecture, SearchSpace
+from hat.space.encoding import features
+
+SPACE = {
+    "qkv_dim": 8,
+    "encoder": {"embed_dim": [8, 12], "num_layers": [1, 2], "ffn_dim": [8, 16], "self_attn_heads": [1, 2]},
+    "decoder": {
+        "embed_dim": [8, 12], "num_layers": [1, 2], "ffn_dim": [8, 16], "self_attn_heads": [1, 2],
+        "cross_attn_heads": [1, 2], "attended_encoder_layers": [1, 2],
+    },
+}  # fmt: skip
+SETTINGS = {"source_length": 3, "target_length": 3, "source_vocab_size": 9, "target_vocab_size": 9, "beam": 2}
+SETTINGS |= {"device": "cpu", "threads": 1, "warmup_runs": 0, "runs": 2}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "measure.yaml"
+    values = {"output": str(tmp_path / "latency"), "space": SPACE, "samples": 6, "seed": 1, "settings": SETTINGS}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def measured(config: Path) -> tuple[Architecture, ...]:
+    return LatencyDataset.load(config.parent / "latency" / "latency.csv").architectures or ()
+
+
+def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the architecture after ``number`` others is measured."""
+    measure, calls = recipe.measure_architecture, iter(range(number))
+
+    def interrupted(architecture: Architecture, settings: LatencySettings) -> LatencySample:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return measure(architecture, settings)
+
+    monkeypatch.setattr(recipe, "measure_architecture", interrupted)
+
+
+def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config)]) == 0
+    out, err = capsys.readouterr()
+    folder = config.parent / "latency"
+    assert out == f"{folder / 'latency.csv'}\n"
+    assert err.splitlines()[0].startswith("1/6 | enc 8x1 dec 8x1 | ")
+    assert err.splitlines()[-1].endswith(" 0 s left")
+    data = LatencyDataset.load(folder / "latency.csv")
+    assert len(data) == 6
+    assert (data.encoder_ms > 0).all()
+    assert (data.decoder_ms > 0).all()
+    record = DeviceRecord.read(folder / "device.json")
+    assert record.settings == LatencySettings.model_validate(SETTINGS)
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["rows"] == 6
+    assert {path.name for path in folder.iterdir()} == {
+        "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
+    }  # fmt: skip
+
+
+def test_architectures_are_the_smallest_the_largest_and_different_random_ones() -> None:
+    space = SearchSpace.model_validate(SPACE)
+    drawn = draw_architectures(space, 50, seed=1)
+    assert drawn[:2] == [space.smallest(), space.largest()]
+    assert len(set(drawn)) == 50
+    assert all(architecture in space for architecture in drawn)
+    assert draw_architectures(space, 20, seed=1) == drawn[:20]
+    assert draw_architectures(space, 50, seed=2)[2:] != drawn[2:]
+    assert draw_architectures(space, 1, seed=1) == [space.smallest()]
+
+
+def test_a_small_space_is_drawn_whole_and_no_more_is_asked_of_it() -> None:
+    choices = {"embed_dim": [8], "num_layers": [1], "ffn_dim": [8, 16, 24], "self_attn_heads": [1, 2]}
+    decoder = choices | {"ffn_dim": [8], "cross_attn_heads": [1, 2], "attended_encoder_layers": [1]}
+    space = SearchSpace.model_validate({"qkv_dim": 8, "encoder": choices, "decoder": decoder})
+    assert len(set(draw_architectures(space, 24, seed=1))) == space.size() == 24
+    with pytest.raises(ConfigError, match="samples: must be at most 24, as many as the space holds, is 25"):
+        draw_architectures(space, 25, seed=1)
+    one_member = draw_architectures(SearchSpace.model_validate(one_choice_each()), 1, seed=1)
+    assert len(one_member) == 1
+
+
+def one_choice_each() -> dict[str, object]:
+    stack = {"embed_dim": [8], "num_layers": [1], "ffn_dim": [8], "self_attn_heads": [1]}
+    return {
+        "qkv_dim": 8,
+        "encoder": stack,
+        "decoder": stack | {"cross_attn_heads": [1], "attended_encoder_layers": [1]},
+    }
+
+
+def test_members_that_sampling_hardly_gives_end_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SearchSpace.model_validate(SPACE)
+    monkeypatch.setattr(SearchSpace, "sample", lambda self, rng: space.smallest())
+    with pytest.raises(ConfigError, match="samples: this space gives only 2 different architectures"):
+        draw_architectures(space, 3, seed=1)
+
+
+def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        assert measure_main([str(config)]) == 130
+    first = (config.parent / "latency" / "latency.csv").read_bytes()
+    assert len(measured(config)) == 3
+    with (config.parent / "latency" / "latency.csv").open("ab") as file:
+        file.write(b"12,3")  # a row that the power cut tore
+    capsys.readouterr()
+    assert measure_main([str(config)]) == 0
+    assert "3 of 6 architectures are there already" in capsys.readouterr().err
+    assert (config.parent / "latency" / "latency.csv").read_bytes().startswith(first)
+    space = SearchSpace.model_validate(SPACE)
+    assert list(measured(config)) == draw_architectures(space, 6, seed=1)
+    assert measure_main([str(config), "samples=8"]) == 0
+    assert list(measured(config)) == draw_architectures(space, 8, seed=1)
+    assert measure_main([str(config), "samples=4"]) == 0
+    assert len(measured(config)) == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("settings.beam=3", "was measured with settings.beam 2, now it is 3"),
+        ("settings.runs=5", "was measured with settings.runs 2, now it is 5"),
+        ("seed=2", "was measured with seed 1, now it is 2"),
+        ("space.qkv_dim=16", "was measured with space.qkv_dim 8, now it is 16"),
+    ],
+)
+def test_rows_measured_otherwise_are_not_mixed(
+    config: Path, override: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure_main([str(config), "samples=2"]) == 0
+    before = (config.parent / "latency" / "latency.csv").read_bytes()
+    assert measure_main([str(config), override]) == 2
+    assert message in capsys.readouterr().err
+    assert (config.parent / "latency" / "latency.csv").read_bytes() == before
+    assert measure_main([str(config), override, "samples=3", "--restart"]) == 0
+    assert len(measured(config)) == 3
+
+
+def test_rows_of_another_machine_are_not_mixed(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure_main([str(config), "samples=2"]) == 0
+    monkeypatch.setattr("hat.latency.device.machine_name", lambda: "another machine")
+    assert measure_main([str(config)]) == 2
+    assert "now it is 'another machine'" in capsys.readouterr().err
+    (config.parent / "latency" / "device.json").unlink()
+    assert measure_main([str(config)]) == 2
+    assert "which say how it was measured" in capsys.readouterr().err
+
+
+def test_other_architectures_than_the_seed_gives_are_noticed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "samples=3"]) == 0
+    path = config.parent / "latency" / "latency.csv"
+    header, first, second, third, end = path.read_text(encoding="utf-8").split("\n")
+    path.write_text("\n".join([header, second, first, third, end]), encoding="utf-8")
+    assert measure_main([str(config)]) == 2
+    assert "holds other architectures than this space and seed give" in capsys.readouterr().err
+
+
+def test_given_architectures_are_measured_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = SearchSpace.model_validate(SPACE)
+    files = [config.parent / "small.json", config.parent / "large.json"]
+    space.smallest().to_json(files[0])
+    space.largest().to_json(files[1], found={"limit_ms": 3})
+    assert measure_main([str(config), "--architecture", str(files[0])]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert one["architecture"] == str(files[0])
+    assert one["runs"] == 2
+    assert set(one["total"]) == {"mean_ms", "std_ms", "median_ms", "p90_ms"}
+    assert 0 < one["encoder"]["mean_ms"] < one["total"]["mean_ms"]
+    assert one["device"]["settings"]["beam"] == 2
+    assert measure_main([str(config), *(f"--architecture={path}" for path in files)]) == 0
+    assert [item["architecture"] for item in json.loads(capsys.readouterr().out)] == [str(path) for path in files]
+    assert not (config.parent / "latency").exists()
+    assert measure_main([str(config), "--architecture", str(config)]) == 2
+    assert "measure.yaml: must be an architecture" in capsys.readouterr().err
+
+
+def dataset(folder: Path, rows: int, with_device: bool = True) -> Path:
+    """A made-up data set whose latency follows from depth and width."""
+    space, rng = SearchSpace.model_validate(SPACE), random.Random(1)
+    writer = LatencyWriter(folder / "latency.csv")
+    for _ in range(rows):
+        architecture = space.sample(rng)
+        encoder_ms = features(architecture)[1] * 2
+        writer.append(architecture, LatencySample.of_runs([encoder_ms], [encoder_ms + 5 * features(architecture)[5]]))
+    if with_device:
+        settings = LatencySettings.model_validate(SETTINGS)
+        DeviceRecord(machine="m", gpu=None, torch="2.6", settings=settings).write(folder / "device.json")
+    return folder / "latency.csv"
+
+
+def train(folder: Path, *overrides: str, flags: Sequence[str] = ()) -> int:
+    path = folder / "train.yaml"
+    values = {"output": str(folder / "predictor"), "dataset": str(folder / "latency.csv")}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return train_main([str(path), "mlp.steps=30", "mlp.hidden_dims=[16]", *overrides, *flags])
+
+
+def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset(tmp_path, 40)
+    assert train(tmp_path) == 0
+    out, err = capsys.readouterr()
+    folder = tmp_path / "predictor"
+    assert out == f"{folder}\n"
+    assert "trained on 32 rows | test rows 4 | RMSE" in err
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics) == {"test", "train_rows", "valid_rows"}
+    assert set(metrics["test"]) == {"rows", "rmse_ms", "mape_percent", "r2", "kendall_tau"}
+    assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 32, 4)
+    assert (folder / "predicted_vs_measured.png").read_bytes().startswith(b"\x89PNG")
+    predictor = LatencyPredictor.load(folder)
+    assert predictor.target == "total"
+    assert predictor.device is not None
+    assert predictor.device.settings == LatencySettings.model_validate(SETTINGS)
+    space = SearchSpace.model_validate(SPACE)
+    assert predictor(space.largest()) > predictor(space.smallest())
+
+    weights = (folder / "model.safetensors").read_bytes()
+    assert train(tmp_path) == 0
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert train(tmp_path, "seed=2") == 0
+    assert (folder / "model.safetensors").read_bytes() != weights
+
+
+def test_target_and_training_rows(tmp_path: Path) -> None:
+    dataset(tmp_path, 40, with_device=False)
+    assert train(tmp_path, "target=encoder", "train_rows=16", "mlp.steps=200", "mlp.learning_rate=0.01") == 0
+    metrics = json.loads((tmp_path / "predictor" / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 16, 2)
+    predictor = LatencyPredictor.load(tmp_path / "predictor")
+    assert (predictor.target, predictor.device) == ("encoder", None)
+    assert predictor(SearchSpace.model_validate(SPACE).largest()) == pytest.approx(
+        4.0, rel=0.2
+    )  # two layers, 2 ms each
+
+
+def test_without_matplotlib_there_is_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset(tmp_path, 20)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert train(tmp_path) == 0
+    assert "no picture: matplotlib is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "predictor" / "predicted_vs_measured.png").exists()
+    assert (tmp_path / "predictor" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["kind=forest"], "kind: must be one of: mlp; is 'forest'"),
+        (["train_rows=17"], "train_rows: must be from 1 to 16, the rows left of 20 after validation and test, is 17"),
+        (["target=speed"], "target: must be 'total', 'encoder' or 'decoder', is 'speed'"),
+        (["mlp.stepz=3"], "mlp.stepz: no such setting. Did you mean 'steps'?"),
+        (["dataset=nowhere.csv"], "nowhere.csv: no such file; a latency data set (CSV) is expected here"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    tmp_path: Path, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset(tmp_path, 20)
+    assert train(tmp_path, *overrides) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "predictor").exists()
