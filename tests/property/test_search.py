@@ -186,6 +186,14 @@ def test_a_limit_is_met_where_the_smallest_member_is_slow() -> None:
     assert all(candidate.latency_ms <= limit for candidate in found)
 
 
+@pytest.mark.parametrize("part", ["mutations", "crossovers"])
+def test_children_of_each_kind_are_new(part: str) -> None:
+    parts = {"mutations": 0, "crossovers": 0} | {part: 12}
+    for problem, limit in itertools.islice(problems(), 5):
+        problem.search(limit, EvolutionConfig(generations=3, population=20, parents=8, **parts))
+        assert sum(generation.newly_scored for generation in problem.generations[1:]) >= 10
+
+
 def test_fewer_members_than_a_population() -> None:
     for seed in range(8):
         problem = Problem(small_space(seed, most_genes=60), seed)

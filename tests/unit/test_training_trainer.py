@@ -98,9 +98,11 @@ def test_logged_values_are_means_over_all_updates_since_the_last_line(data: Path
 @pytest.mark.parametrize("final", ["last", "average", "best"])
 def test_final_weights(data: Path, tmp_path: Path, architecture: Path, final: str) -> None:
     output = tmp_path / "sub"
-    assert run_sub(data, output, architecture, final=final, checkpoint_every=2, keep_last=3, validate_every=2) == 0
+    rough = {"kind": "constant", "peak": 0.3, "warmup_updates": 0}  # so that the last is not the best
+    changes = {"final": final, "checkpoint_every": 2, "keep_last": 2, "validate_every": 2, "schedule": rough}
+    assert run_sub(data, output, architecture, max_updates=6, **changes) == 0
     checkpoints = output / "checkpoints"
-    files = [checkpoints / f"update_{update:08d}.safetensors" for update in (4, 6, 8)]
+    files = [checkpoints / f"update_{update:08d}.safetensors" for update in (4, 6)]
     expected = {
         "last": load_file(files[-1]),
         "average": average_weights(files),
@@ -109,9 +111,35 @@ def test_final_weights(data: Path, tmp_path: Path, architecture: Path, final: st
     found = load_file(output / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.equal(weight, expected[name]) for name, weight in found.items())
+    losses = [event["loss"] for event in events(output, "valid")]
+    assert len(losses) == 3 and losses[-1] != min(losses)
     if final == "best":
-        losses = {event["update"]: event["loss"] for event in events(output, "valid")}
-        assert events(output, "final")[0]["loss"] == min(losses.values())
+        assert events(output, "final")[0]["loss"] == min(losses)
+
+
+def test_the_best_so_far_is_remembered(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "super"
+    assert run_super(data, output, max_updates=2) == 0
+    path = output / "checkpoints" / "resume.pt"
+    torch.save(torch.load(path, weights_only=True) | {"best_loss": 0.0}, path)  # nothing will be better
+    best = (output / "checkpoints" / "best.safetensors").read_bytes()
+    assert run_super(data, output) == 0
+    assert (output / "checkpoints" / "best.safetensors").read_bytes() == best
+
+
+def test_the_gradient_is_clipped(data: Path, tmp_path: Path) -> None:
+    # Adam adds 1e-8 to the root of a gradient's mean square: far below that, steps vanish.
+    moved = []
+    for name, clip_norm in (("free", None), ("clipped", 1e-13)):
+        optimizer = {"kind": "adam", "clip_norm": clip_norm}
+        changes = {"max_updates": 3, "checkpoint_every": 1, "keep_last": 3, "optimizer": optimizer}
+        assert run_super(data, tmp_path / name, **changes) == 0
+        first, last = (
+            load_file(tmp_path / name / "checkpoints" / f"update_0000000{update}.safetensors") for update in (1, 3)
+        )
+        moved.append(max(float((weight - last[key]).abs().max()) for key, weight in first.items()))
+        assert all(event["gradient_norm"] > 0.1 for event in events(tmp_path / name, "train"))  # before clipping
+    assert moved[0] > 1e-3 and moved[1] < 1e-6
 
 
 def test_a_finished_run_can_be_given_another_ending(data: Path, tmp_path: Path, architecture: Path) -> None:
@@ -294,3 +322,23 @@ def test_tensorboard_files(data: Path, tmp_path: Path) -> None:
     (path,) = (output / "tensorboard").iterdir()
     content = path.read_bytes()
     assert b"train/loss" in content and b"valid/smallest/loss" in content
+
+
+def test_inherited_training_has_dropout(data: Path, tmp_path: Path, architecture: Path) -> None:
+    assert run_super(data, tmp_path / "super", max_updates=2) == 0
+    losses = []
+    for dropout in (0.0, 0.5):
+        output = tmp_path / f"sub {dropout}"
+        arguments = ("--inherit", str(tmp_path / "super"), f"model.dropout={dropout}", "model.attention_dropout=0")
+        assert run_sub(data, output, architecture, *arguments, "model.activation_dropout=0", max_updates=1) == 0
+        losses.append(events(output, "train")[0]["loss"])
+    assert losses[0] != losses[1]
+
+
+def test_what_a_killed_run_left_half_written_is_removed(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "super"
+    assert run_super(data, output, max_updates=2) == 0
+    leftover = output / "checkpoints" / ".resume.pt.0a1b2c3d"
+    leftover.write_bytes(b"half of a state")
+    assert run_super(data, output, max_updates=4) == 0
+    assert not leftover.exists()
