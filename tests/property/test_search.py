@@ -173,14 +173,14 @@ def test_an_impossible_limit_names_the_fastest() -> None:
 
 
 def test_a_limit_is_met_where_the_smallest_member_is_slow() -> None:
-    """Here every active layer is faster when it is larger, so hardly any uniform draw is within the limit."""
+    """Here every active layer is faster when it is larger; of a million uniform draws some five are within the limit."""
     space = SearchSpace.from_yaml(SPACES / "wmt.yaml")
 
     def latency(architecture: Architecture) -> float:
         layers = [*architecture.encoder.layers, *architecture.decoder.layers]
         return sum(1000 / layer.ffn_dim + 4 / layer.self_attn_heads for layer in layers)
 
-    limit = 1.2 * (7 * (1000 / 3072 + 4 / 8))
+    limit = 1.05 * (7 * (1000 / 3072 + 4 / 8))
     assert latency(space.smallest()) > 1.9 * limit
     found = evolutionary_search(space, lambda a: latency(a), latency, limit, SMALL, random.Random(1))
     assert all(candidate.latency_ms <= limit for candidate in found)
