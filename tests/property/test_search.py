@@ -142,7 +142,7 @@ def test_limits_that_one_or_two_members_meet() -> None:
 
 
 def test_limits_that_hardly_any_member_meets() -> None:
-    """The smallest network is the fastest, and a uniform draw is within the limit once in 10^9."""
+    """The smallest network is the fastest; of a million uniform draws some 120 are within the limit."""
     space = SearchSpace.from_yaml(SPACES / "wmt.yaml")
 
     def latency(architecture: Architecture) -> float:
@@ -157,7 +157,7 @@ def test_limits_that_hardly_any_member_meets() -> None:
     )
     assert all(candidate.latency_ms <= limit for candidate in found)
     assert found[0].latency_ms == limit  # one encoder layer grew to the next width
-    assert len(found) > 50
+    assert generations[0].newly_scored == SMALL.population  # the first ones were pulled there
 
 
 def test_an_impossible_limit_names_the_fastest() -> None:
@@ -173,7 +173,7 @@ def test_an_impossible_limit_names_the_fastest() -> None:
 
 
 def test_a_limit_is_met_where_the_smallest_member_is_slow() -> None:
-    """Here every active layer is faster when it is larger; of a million uniform draws some five are within the limit."""
+    """Here every active layer is faster when it is larger; of a million uniform draws five are within the limit."""
     space = SearchSpace.from_yaml(SPACES / "wmt.yaml")
 
     def latency(architecture: Architecture) -> float:
