@@ -1,0 +1,149 @@
+"""The Multi30k experiment of docs/results/multi30k.md: everything from the corpus to the table.
+
+Run from the repository, in an environment with the extra ``report``, after ``scripts/prepare_multi30k.py``:
+
+    python scripts/multi30k.py
+
+Every step is a command of hat, printed before it runs. A step that is done is not done again, and trainings continue
+from their last checkpoint, so the script can be stopped and started at any time. Nothing else should run on the machine
+while latencies are measured.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path("configs/multi30k")
+RUNS = Path("runs/multi30k")
+TINY = CONFIGS / "transformer_tiny.json"
+SPLITS = ("test2016", "test2017")
+
+
+def main() -> None:
+    """Run what is not done yet and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=2500, help="training budget of every model from scratch")
+    parser.add_argument("--full", action="store_true", help="also train the baseline with its whole published recipe")
+    args = parser.parse_args()
+
+    hat("prepare", "prepare.yaml")
+    in_parallel([["train-super", "train_super.yaml", "training.threads=1"], baseline(args.updates)])
+    if not (RUNS / "predictor" / "metrics.json").exists():
+        hat("measure-latency", "measure_latency.yaml")
+        hat("train-predictor", "train_predictor.yaml")
+    tiny_ms = measured(TINY)
+    trainings = []
+    for share in (1.0, 0.5):
+        folder = RUNS / f"search_{share}"
+        if not (folder / "architecture.json").exists():
+            hat("search", "search.yaml", "--latency", f"{share * tiny_ms:.2f}ms", f"output={folder}")
+        trainings += [from_scratch(share, args.updates), inherited(share, args.updates // 4)]
+    in_parallel(trainings)
+    models = ["tiny", *(f"{start}_{share}" for share in (1.0, 0.5) for start in ("scratch", "inherited"))]
+    if args.full:
+        hat("train-sub", "train_tiny.yaml", f"output={RUNS}/tiny_full")
+        models.append("tiny_full")
+    print(table([row(model) for model in models], tiny_ms, args.updates))
+
+
+def budget(updates: int, peak: float, warmup: int) -> list[str]:
+    """The overrides that give a training this many updates of one batch, and a schedule that fits."""
+    schedule = {"kind": "cosine", "peak": peak, "warmup_updates": warmup, "minimum": 1e-6}
+    return [f"training.max_updates={updates}", "training.accumulate=1", f"training.schedule={json.dumps(schedule)}"]
+
+
+def baseline(updates: int) -> list[str]:
+    """Transformer-Tiny with the budget of the others."""
+    return ["train-sub", "train_tiny.yaml", f"output={RUNS}/tiny", *budget(updates, 0.004, updates // 5)]
+
+
+def from_scratch(share: float, updates: int) -> list[str]:
+    """The network found at ``share`` of Transformer-Tiny's latency, from scratch, trained as the baseline."""
+    return [*found(share), f"output={RUNS}/scratch_{share}", *budget(updates, 0.004, updates // 5)]
+
+
+def inherited(share: float, updates: int) -> list[str]:
+    """The same network, from the SuperTransformer's weights."""
+    return [*found(share), f"output={RUNS}/inherited_{share}", f"inherit={RUNS}/super", *budget(updates, 0.001, 50)]
+
+
+def found(share: float) -> list[str]:
+    """The start of a command that trains a network that was found."""
+    return ["train-sub", "train_sub.yaml", f"architecture={RUNS}/search_{share}/architecture.json"]
+
+
+def in_parallel(commands: Sequence[list[str]]) -> None:
+    """Run trainings two at a time, one thread each."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(hat, *command, "training.threads=1") for command in commands]:
+            done.result()
+
+
+def hat(command: str, config: str, *arguments: str) -> str:
+    """Run one command, showing it, and return what it printed."""
+    line = [str(CONFIGS / config), *dict.fromkeys(arguments)]
+    print(f"$ hat-{command} {' '.join(line)}", flush=True)
+    result = subprocess.run(
+        [sys.executable, "-m", f"hat.cli.{command.replace('-', '_')}", *line],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if result.returncode:
+        sys.exit(result.returncode)
+    return result.stdout
+
+
+def measured(architecture: Path) -> float:
+    """This machine's latency of an architecture, in milliseconds; kept for the next time."""
+    kept = RUNS / f"{architecture.stem}_latency.json"
+    if not kept.exists():
+        kept.write_text(hat("measure-latency", "measure_latency.yaml", "--architecture", str(architecture)))
+    latency: float = json.loads(kept.read_text())["total"]["mean_ms"]
+    return latency
+
+
+def row(model: str) -> dict[str, Any]:
+    """BLEU on both test sets, parameters and latency of one trained model."""
+    folder = RUNS / model
+    values: dict[str, Any] = {"model": model}
+    for split in SPLITS:
+        output = folder / f"evaluation_{split}"
+        if not (output / "evaluation.json").exists():
+            hat("evaluate", "evaluate.yaml", f"model={folder}", f"split={split}", f"output={output}")
+        results = json.loads((output / "evaluation.json").read_text())
+        values[split] = (results["bleu"]["tokenized"], results["bleu"]["sacrebleu"]["score"])
+        values["parameters"] = results["parameters"]
+    config = json.loads((folder / "config.json").read_text())
+    architecture = RUNS / f"{model}.json"
+    architecture.write_text(json.dumps(config["architecture"]))
+    values["latency_ms"] = measured(architecture)
+    return values
+
+
+def table(rows: Sequence[dict[str, Any]], tiny_ms: float, updates: int) -> str:
+    """The results as Markdown."""
+    lines = [
+        f"Transformer-Tiny: {tiny_ms:.2f} ms; {updates} updates from scratch, {updates // 4} after inheriting.",
+        "",
+        "| model | latency ms | of Tiny | parameters | 2016 BLEU | 2016 sacreBLEU | 2017 BLEU |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for values in rows:
+        (bleu, sacre), (bleu_2017, _) = (values[split] for split in SPLITS)
+        ratio = values["latency_ms"] / tiny_ms
+        lines.append(
+            f"| {values['model']} | {values['latency_ms']:.2f} | {ratio:.2f} | {values['parameters']:,} "
+            f"| {bleu:.2f} | {sacre:.2f} | {bleu_2017:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
