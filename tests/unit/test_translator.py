@@ -288,6 +288,22 @@ def test_evaluate_empty_files(run: Run, tmp_path: Path) -> None:
     assert status == 2 and "must hold at least one line, is empty" in err
 
 
+def test_tokenised_bleu_compares_what_the_tokeniser_makes(
+    run: Run, runs: Path, tmp_path: Path, translator: Translator
+) -> None:
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    write_lines(tmp_path / "source", SOURCE)
+    write_lines(tmp_path / "target", [line.upper() for line in translator.translate(SOURCE, **LIMITS)])
+    text = [f"source={tmp_path / 'source'}", f"target={tmp_path / 'target'}"]
+    assert evaluation(run, tmp_path / "sub", *text)["bleu"]["tokenized"] == 0
+    assert evaluation(run, tmp_path / "sub", *text, "lowercase=true")["bleu"]["tokenized"] == pytest.approx(100)
+    path = tmp_path / "sub" / "tokenizer" / "target" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lowercase": True}))
+    result = evaluation(run, tmp_path / "sub", *text)["bleu"]
+    assert result["tokenized"] == pytest.approx(100)
+    assert result["sacrebleu"]["score"] < 1  # against the reference as it was written
+
+
 def test_weights_that_are_no_numbers_are_reported(run: Run, runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "sub", tmp_path / "sub")
     net = Translator.from_pretrained(runs / "sub").model
