@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
 from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
 
@@ -31,11 +30,10 @@ def main() -> None:
     hat("train-super", "train_super.yaml", "--restart", processes=2)
     hat("measure-latency", "measure_latency.yaml", "--restart")
     hat("train-predictor", "train_predictor.yaml")
-    limit_ms = halfway(LatencyDataset.load(RUNS / "latency" / "latency.csv").latency_ms())
-    hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
-
     space = SearchSpace.from_yaml("configs/space/demo.yaml")
     predictor = LatencyPredictor.load(RUNS / "predictor")
+    limit_ms = halfway(predictor.predict_ms(space.smallest()), predictor.predict_ms(space.largest()))
+    hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
     hand_made(space, predictor, limit_ms).to_json(BASELINE)
     space.largest().to_json(LARGEST)
     trainings = {
@@ -84,9 +82,9 @@ def train_sub(folder: str, arguments: list[str]) -> None:
     hat("train-sub", *arguments, f"output={RUNS / folder}", "--restart", quiet=True)
 
 
-def halfway(latencies_ms: Any) -> float:
-    """A limit half-way between the fastest and the slowest network that was measured, in tenths of a millisecond."""
-    return round((float(min(latencies_ms)) + float(max(latencies_ms))) / 2, 1)
+def halfway(fastest_ms: float, slowest_ms: float) -> float:
+    """A limit half-way between two latencies, in tenths of a millisecond."""
+    return round((fastest_ms + slowest_ms) / 2, 1)
 
 
 def hand_made(space: SearchSpace, predictor: LatencyPredictor, limit_ms: float) -> Architecture:
