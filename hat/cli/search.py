@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         "hat-search",
         "Find the SubTransformer with the lowest validation loss under a latency limit; prints its architecture.json.",
-        "hat-search configs/demo/search.yaml --latency 20ms",
+        "hat-search configs/demo/search.yaml --latency 10ms",
         SearchConfig,
         search,
         argv,
