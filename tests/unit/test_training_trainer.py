@@ -268,6 +268,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert all(torch.equal(weight, good[name]) for name, weight in load_file(output / "model.safetensors").items())
 
 
+def test_a_gradient_that_is_no_number_reaches_no_checkpoint(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, norm: torch.tensor(float("nan")))
+    assert run_super(data, tmp_path / "super", log_every=100, checkpoint_every=2) == 2
+    assert "update 2: the training loss is" in failure(capsys)
+    assert not (tmp_path / "super" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize("missing", ["weights", "optimizer", "batches", "totals", "scaler", "best_loss"])
 def test_an_incomplete_state_is_reported(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str
