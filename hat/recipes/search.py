@@ -169,7 +169,7 @@ def _best_measured(
         if tried == config.measured_candidates:
             break
     raise SearchError(
-        f"none of the {tried} best candidates ran within {config.latency_limit_ms:.1f} ms when measured here, up to "
+        f"none of the {tried} best candidates ran within {config.latency_limit_ms:.4g} ms when measured here, up to "
         f"{ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the limit."
     )
 
@@ -208,7 +208,7 @@ class _History:
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        text = f"best loss {best.score:.4f} at {best.latency_ms:.1f} ms, mean {generation.mean_score:.4f}"
+        text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:
             logger.info("generation %d | %s | %d new", generation.number, text, generation.newly_scored)
         self.bar.set_postfix_str(text)

@@ -233,8 +233,8 @@ class _Evolution:
             # Where the smallest network is too slow, look anywhere first, then around the fastest so far.
             self.draw(self.random_gene if number < FIRST_DRAWS // 4 else self.neighbour_of_fastest)
         raise SearchError(
-            f"no SubTransformer of this space is predicted to run within {self.limit_ms:.1f} ms: the fastest of "
-            f"{FIRST_DRAWS} needs {self.fastest.latency_ms:.1f} ms ({self.fastest.architecture}); raise the limit or "
+            f"no SubTransformer of this space is predicted to run within {self.limit_ms:.4g} ms: the fastest of "
+            f"{FIRST_DRAWS} needs {self.fastest.latency_ms:.4g} ms ({self.fastest.architecture}); raise the limit or "
             "widen the space towards smaller networks."
         )
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,4 +104,5 @@ def test_a_limit_nothing_can_keep_names_the_fastest_network(
     capsys.readouterr()
     assert search.main([str(CONFIGS / "search.yaml"), "--latency", "0.001ms"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1 and "the fastest of" in error[0] and "enc 64x2" in error[0]
+    # Which one that is, twelve noisy measurements do not decide.
+    assert len(error) == 1 and re.search(r"the fastest of \d+ needs [0-9.e+-]+ ms \(enc \d+x\d dec \d+x\d\)", error[0])

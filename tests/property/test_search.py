@@ -163,13 +163,13 @@ def test_limits_that_hardly_any_member_meets() -> None:
 def test_an_impossible_limit_names_the_fastest() -> None:
     for seed in range(10):
         problem = Problem(random_space(random.Random(seed)), seed)
-        with pytest.raises(SearchError, match=r"^no SubTransformer of .* -1\.0 ms: the fastest of ") as caught:
+        with pytest.raises(SearchError, match=r"^no SubTransformer of .* -1 ms: the fastest of ") as caught:
             problem.search(-1.0)
         assert problem.predicted <= FIRST_DRAWS + 1
         assert not problem.scored and not problem.generations
         named = float(str(caught.value).partition(" needs ")[2].split()[0])
         smallest = problem.true_latency(problem.space.smallest())
-        assert 0 <= named <= round(smallest, 1) + 0.05
+        assert 0 <= named <= smallest * 1.001  # printed with four digits
 
 
 def test_a_limit_is_met_where_the_smallest_member_is_slow() -> None:
