@@ -33,7 +33,7 @@ def main() -> None:
     space = SearchSpace.from_yaml("configs/space/demo.yaml")
     predictor = LatencyPredictor.load(RUNS / "predictor")
     limit_ms = halfway(predictor.predict_ms(space.smallest()), predictor.predict_ms(space.largest()))
-    hat("search", "search.yaml", "--latency", f"{limit_ms}ms", threads=2)
+    hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
     hand_made(space, predictor, limit_ms).to_json(BASELINE)
     space.largest().to_json(LARGEST)
     trainings = {
@@ -56,7 +56,7 @@ def main() -> None:
         sys.exit(f"demo: the searched model needs {searched['measured_ms']} ms, over its limit of {limit_ms} ms.")
 
 
-def hat(command: str, config: str, *arguments: str, processes: int = 1, threads: int = 1, quiet: bool = False) -> str:
+def hat(command: str, config: str, *arguments: str, processes: int = 1, quiet: bool = False) -> str:
     """Run one command, showing it, and return what it printed."""
     line = [str(CONFIGS / config), *arguments]
     module = ["-m", f"hat.cli.{command.replace('-', '_')}"]
@@ -69,7 +69,7 @@ def hat(command: str, config: str, *arguments: str, processes: int = 1, threads:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     if result.returncode:
         print(result.stderr or "", file=sys.stderr, end="")
