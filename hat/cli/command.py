@@ -62,9 +62,13 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = "the disk, or your share of it, is full; make room and start the command again."
+        elif error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
+            problem = f"{error.filename}: must be yours to read and write: {error.strerror}."
+        else:
             raise
-        print(f"{name}: the disk is full; make room and start the command again.", file=sys.stderr)
+        print(f"{name}: {problem}", file=sys.stderr)
         return 2
     finally:
         log.removeHandler(handler)
@@ -104,7 +108,11 @@ def run_command(
         what = "the settings; see configs/" + ("" if folder_key is None else f"; or just the folder of a {folder_key}")
         parser.add_argument("config", type=Path, metavar=positional, help=what)
         parser.add_argument(
-            "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+            "overrides",
+            nargs="*",
+            default=[],  # without it, argparse's errors call them required
+            metavar="section.key=value",
+            help="settings that replace the file's",
         )
         parser.add_argument("--dry-run", action="store_true", help="check and print the resolved settings, then stop")
         if add_flags is not None:

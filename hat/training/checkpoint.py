@@ -85,8 +85,9 @@ class CheckpointFolder:
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of a run that was killed while it wrote; they may be large."""
-        for path in self.path.glob(".*"):
-            path.unlink(missing_ok=True)
+        for kind in ("safetensors", "pt"):
+            for path in self.path.glob(f".*.{kind}.*"):
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove all checkpoints."""

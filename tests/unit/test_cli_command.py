@@ -124,15 +124,34 @@ def test_an_interruption_is_status_130(config: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "hat-example: interrupted.\n")
 
 
-def test_a_full_disk_is_the_users_to_empty(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "filename", "message"),
+    [
+        (errno.ENOSPC, None, "the disk, or your share of it, is full"),
+        (errno.EDQUOT, "out/metrics.jsonl", "the disk, or your share of it, is full"),
+        (errno.EACCES, "out/metrics.jsonl", "out/metrics.jsonl: must be yours to read and write: Permission denied"),
+        (errno.EROFS, "out/metrics.jsonl", "out/metrics.jsonl: must be yours to read and write: Read-only"),
+    ],
+)
+def test_a_disk_that_is_full_or_closed_is_the_users_to_open(
+    config: Path, capsys: pytest.CaptureFixture[str], number: int, filename: str | None, message: str
+) -> None:
     def recipe(config: Example) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number), filename)
 
     assert command(config, recipe=recipe) == 2
-    assert capsys.readouterr().err == "hat-example: the disk is full; make room and start the command again.\n"
+    err = capsys.readouterr().err
+    assert err.startswith(f"hat-example: {message}")
+    assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "broken"), AssertionError("a bug")])
+def test_only_what_is_missing_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command() == 2
+    expected = "hat-example: the following arguments are required: CONFIG.yaml; see hat-example --help.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "broken"), OSError(errno.EACCES, "no file of the user"), AssertionError("a bug")])
 def test_our_bugs_are_not_hidden(config: Path, error: Exception) -> None:
     def recipe(config: Example) -> None:
         raise error
