@@ -1,4 +1,4 @@
-"""The device that is timed: choosing it, describing it, and how many threads it uses."""
+"""The device that is timed: describing it, and how many threads it uses."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import torch
 from hat.artifacts import machine_name
 from hat.errors import ConfigError
 from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.nn.device import choose_device
 
 
 def resolve(settings: LatencySettings) -> LatencySettings:
@@ -16,7 +17,7 @@ def resolve(settings: LatencySettings) -> LatencySettings:
     Raises:
         ConfigError: if there is no such device here, or it cannot compute with ``dtype``.
     """
-    device = _device(settings.device)
+    device = choose_device(settings.device, "settings.device")
     if settings.dtype == "float16" and device.type != "cuda":
         raise ConfigError(f"settings.dtype: float16 needs a GPU, device is {device}; use float32 or bfloat16.")
     threads = settings.threads or torch.get_num_threads()
@@ -46,18 +47,3 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"settings.device: must be auto, cpu, cuda or cuda:N, is '{name}'.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise ConfigError(f"settings.device: '{name}' is not here, torch sees {count} CUDA devices; use cpu.")
-    return device

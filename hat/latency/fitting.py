@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class MLPOptions(Section):
     network has learnt what the data say.
     """
 
-    hidden_dims: tuple[int, ...] = Field(default=(400, 400, 400), min_length=1)
+    hidden_dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(400, 400, 400), min_length=1)
     """Units of the hidden layers."""
     steps: int = Field(default=600, gt=0)
     """Updates."""

@@ -21,10 +21,11 @@ from hat.latency.measure import measure
 from hat.latency.settings import LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
+from hat.nn.device import choose_device
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
 from hat.training.validation import ValidationResult, validation_loss
-from hat.training.world import World, choose_device
+from hat.training.world import World
 
 
 class EvaluateConfig(Section):

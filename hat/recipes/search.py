@@ -21,11 +21,12 @@ from hat.latency.measure import measure_architecture
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import LatencySettings
 from hat.nn import SuperTransformer
+from hat.nn.device import choose_device
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
 from hat.space import Architecture
 from hat.training.validation import validation_loss
-from hat.training.world import World, choose_device
+from hat.training.world import World
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from hat.config import Section
 from hat.data.text import decode_line, raw_lines
 from hat.decoding import BeamOptions, Translator
+from hat.nn.device import choose_device
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
-from hat.training.world import choose_device
 
 
 class TranslateConfig(Section):

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hat.errors import ConfigError
+from hat.nn.device import choose_device
 
 StateType = TypeVar("StateType")
 
@@ -77,19 +77,6 @@ class World:
         """Wait for the others."""
         if self.size > 1:
             dist.barrier()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called ``name``: ``auto`` takes a CUDA device when there is one. Raises ConfigError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N, is '{name}'.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: must be one this machine has; torch sees no CUDA device here, use cpu.")
-    return device
 
 
 @contextlib.contextmanager

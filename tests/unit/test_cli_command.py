@@ -151,7 +151,15 @@ def test_only_what_is_missing_is_asked_for(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == expected
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "broken"), OSError(errno.EACCES, "no file of the user"), AssertionError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a bug"),
+        AssertionError("a bug"),
+        OSError(errno.EIO, "broken"),
+        OSError(errno.EACCES, "no file"),
+    ],
+)
 def test_our_bugs_are_not_hidden(config: Path, error: Exception) -> None:
     def recipe(config: Example) -> None:
         raise error

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
@@ -205,3 +206,8 @@ def test_weights_of_another_shape_are_refused() -> None:
             type(model).from_tensors(tensors | {name: value}, model.normalisation, "x")
     with pytest.raises(DataError, match=r"^x: "):
         type(model).from_tensors({}, model.normalisation, "x")
+
+
+def test_a_hidden_layer_has_units() -> None:
+    with pytest.raises(ValidationError, match="greater than 0"):
+        MLPOptions(hidden_dims=(400, 0))

@@ -71,8 +71,10 @@ def test_clear_and_leftovers(folder: CheckpointFolder) -> None:
     save(folder, 2)
     folder.save_best(weights(1.0))
     (folder.path / ".resume.pt.0a1b2c3d").write_bytes(b"half of a state")
+    (folder.path / ".notes").mkdir()  # not ours
     folder.remove_leftovers()
-    assert names(folder) == ["best.safetensors", "resume.pt", "update_00000002.safetensors"]
+    assert names(folder) == [".notes", "best.safetensors", "resume.pt", "update_00000002.safetensors"]
+    (folder.path / ".notes").rmdir()
     folder.clear()
     assert names(folder) == []
     assert folder.load_state() is None

@@ -173,6 +173,7 @@ def test_translate_with_a_member_of_a_supertransformer(run: Run) -> None:
         (["sub", "decoding.beem=3"], b"", "decoding.beem: no such setting. Did you mean 'beam'?"),
         (["sub", "--bean", "3"], b"", "unrecognized arguments: --bean"),
         (["sub", "device=tpu"], b"", "device: must be auto, cpu, cuda or cuda:N, is 'tpu'."),
+        (["sub", "device=meta"], b"", "device: must be auto, cpu, cuda or cuda:N, is 'meta'."),
         (["nowhere"], b"", "nowhere: no such file"),
         (["data"], b"", "data/config.json: no such file"),
         (["model=nowhere"], b"", "model=nowhere: no such file"),
