@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,21 +159,29 @@ def _best_measured(
     for candidate in ranking:
         if candidate.latency_ms * ratio > config.latency_limit_ms:
             continue
-        sample = measure_architecture(candidate.architecture, settings)
+        measured_ms = _measured_ms(candidate.architecture, settings, config.latency_limit_ms)
         tried += 1
         logger.info(
             "measured %.2f ms (predicted %.2f ms), loss %.4f, %s",
-            sample.total.mean_ms, candidate.latency_ms, candidate.score, candidate.architecture,
+            measured_ms, candidate.latency_ms, candidate.score, candidate.architecture,
         )  # fmt: skip
-        if sample.total.mean_ms <= config.latency_limit_ms:
-            return candidate, round(sample.total.mean_ms, 3)
-        ratio = max(ratio, sample.total.mean_ms / candidate.latency_ms)
+        if measured_ms <= config.latency_limit_ms:
+            return candidate, round(measured_ms, 3)
+        ratio = max(ratio, measured_ms / candidate.latency_ms)
         if tried == config.measured_candidates:
             break
     raise SearchError(
         f"none of the {tried} best candidates ran within {config.latency_limit_ms:.4g} ms when measured here, up to "
         f"{ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the limit."
     )
+
+
+def _measured_ms(architecture: Architecture, settings: LatencySettings, limit_ms: float) -> float:
+    """This machine's latency; over the limit, the median of three, which one burst of other load cannot move."""
+    measured = [measure_architecture(architecture, settings).total.mean_ms]
+    if measured[0] > limit_ms:
+        measured += [measure_architecture(architecture, settings).total.mean_ms for _ in range(2)]
+    return statistics.median(measured)
 
 
 def _summary(candidate: Candidate) -> dict[str, Any]:
