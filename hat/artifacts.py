@@ -113,6 +113,9 @@ class RunFolder:
         config: the resolved config, written to ``config.yaml``.
         command: the name of the command, for ``run.json``.
         writes: False on the processes of a distributed run that leave writing to the main one.
+
+    Raises:
+        ConfigError: if the folder cannot be written, or holds what another command made.
     """
 
     def __init__(self, path: str | Path, config: BaseModel, command: str, writes: bool = True) -> None:
@@ -130,8 +133,16 @@ class RunFolder:
             "started": _timestamp(self._started),
         }
         if writes:
+            self._check_free(command)
             write_text(self.path / "config.yaml", to_yaml(config))
             write_json(self.path / "run.json", self._info)
+
+    def _check_free(self, command: str) -> None:
+        """Two commands in one folder would overwrite each other's config.yaml and run.json."""
+        path = self.path / "run.json"
+        before = read_json(path, "the record of a run").get("command") if path.exists() else command
+        if before != command:
+            raise ConfigError(f"{self.path}: must not hold what {before} made; choose another output folder.")
 
     def log(self, **values: Any) -> None:
         """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""

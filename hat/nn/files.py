@@ -18,6 +18,9 @@ from hat.nn.encoder_decoder import EncoderDecoder
 from hat.nn.options import MaximumDims, ModelOptions
 from hat.space import SearchSpace
 
+MODEL_FILES = CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+"""The files of a model folder, beside its ``tokenizer/``."""
+
 
 class SuperTransformerFile(ModelOptions):
     """The ``config.json`` of a SuperTransformer."""
@@ -44,7 +47,7 @@ ModelType = TypeVar("ModelType", bound=EncoderDecoder)
 
 def read_config(folder: Path, schema: type[FileType]) -> FileType:
     """The checked ``config.json`` of a model folder. Raises DataError naming the file and the key."""
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     values = read_json(path, "a model's config.json")
     expected = schema.model_fields["format"].annotation.__args__[0]  # type: ignore[union-attr]
     if values.get("format") != expected:
@@ -59,7 +62,7 @@ def load_model(
     build: Callable[..., ModelType], file: TransformerFile | SuperTransformerFile, folder: Path
 ) -> ModelType:
     """The model that a ``config.json`` describes, with the weights beside it, in evaluation mode."""
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS_FILE
     weights = read_weights(path)
     options = {name: getattr(file, name) for name in ModelOptions.model_fields}
     try:
@@ -67,9 +70,9 @@ def load_model(
         with torch.device("meta"):
             model = build(source_vocab_size=file.source_vocab_size, target_vocab_size=file.target_vocab_size, **options)
     except ConfigError as error:
-        raise DataError(f"{folder / 'config.json'}: {error}") from None
+        raise DataError(f"{folder / CONFIG_FILE}: {error}") from None
     except (RuntimeError, OverflowError):  # torch cannot count the elements
-        raise DataError(f"{folder / 'config.json'}: the sizes of the model must be possible ones, are not.") from None
+        raise DataError(f"{folder / CONFIG_FILE}: the sizes of the model must be possible ones, are not.") from None
     model.load_weights(weights, str(path))
     return model.eval()
 
@@ -77,9 +80,9 @@ def load_model(
 def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
     """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
     folder = make_folder(folder)
-    write_weights(folder / "model.safetensors", model.weights())
+    write_weights(folder / WEIGHTS_FILE, model.weights())
     sizes = {"source_vocab_size": model.source_vocab_size, "target_vocab_size": model.target_vocab_size}
-    write_json(folder / "config.json", {**config, **sizes, **model.options.model_dump()})
+    write_json(folder / CONFIG_FILE, {**config, **sizes, **model.options.model_dump()})
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

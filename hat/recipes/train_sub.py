@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from hat.errors import ConfigError
 from hat.nn import MaximumDims, ModelOptions, SuperTransformer, Transformer
+from hat.recipes.model_folder import read_member
 from hat.recipes.training import (
     TrainConfig,
     check_same_symbols,
@@ -41,6 +42,8 @@ class TrainSubConfig(TrainConfig):
     def _check(self) -> "TrainSubConfig":
         if self.inherit is not None and self.space is not None:
             raise ValueError("space must be left out with inherit: the SuperTransformer knows its own")
+        if self.inherit is not None and self.inherit.resolve() == self.output.resolve():
+            raise ValueError("output must not be the folder of the SuperTransformer that is inherited from")
         return self
 
 
@@ -58,11 +61,10 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     Source: HAT (arXiv:2005.14187), sections 3.3 and 4.2 (inherit and fine-tune for a quarter of the updates).
     """
     use_threads(config.training.threads)
-    architecture = Architecture.from_json(config.architecture)
     torch.manual_seed(config.seed)
-    net = _from_scratch(config, architecture) if config.inherit is None else _inherited(config, architecture)
+    net = _from_scratch(config) if config.inherit is None else _inherited(config, config.inherit)
     contents = {
-        "architecture": architecture.to_dict(),
+        "architecture": net.architecture.to_dict(),
         "inherit": config.inherit is not None,
         "model": net.options.model_dump(),
     }
@@ -92,14 +94,14 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     return config.output
 
 
-def _from_scratch(config: TrainSubConfig, architecture: Architecture) -> Transformer:
+def _from_scratch(config: TrainSubConfig) -> Transformer:
     options = config.model or ModelOptions()
     meta = check_vocabulary(config.data, options.share_embeddings)
     maximum = None
-    if config.space is not None:
-        problem = config.space.why_not(architecture)
-        if problem is not None:
-            raise ConfigError(f"{config.architecture}: is no member of the space: {problem}.")
+    if config.space is None:
+        architecture = Architecture.from_json(config.architecture)
+    else:
+        architecture = read_member(config.architecture, config.space)
         sizes = config.space.super_architecture()
         maximum = MaximumDims(encoder=sizes.encoder.embed_dim, decoder=sizes.decoder.embed_dim)
     return Transformer(
@@ -111,10 +113,10 @@ def _from_scratch(config: TrainSubConfig, architecture: Architecture) -> Transfo
     )
 
 
-def _inherited(config: TrainSubConfig, architecture: Architecture) -> Transformer:
-    assert config.inherit is not None
-    check_same_symbols(config.data, config.inherit)
-    net = SuperTransformer.from_pretrained(config.inherit).extract(architecture)
+def _inherited(config: TrainSubConfig, folder: Path) -> Transformer:
+    model = SuperTransformer.from_pretrained(folder)
+    check_same_symbols(config.data, folder)
+    net = model.extract(read_member(config.architecture, model.space))
     return net if config.model is None else _with_dropout(net, config.model)
 
 

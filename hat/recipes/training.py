@@ -14,6 +14,7 @@ from hat.data.batching import Batch, TrainingBatches, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError
+from hat.nn.files import MODEL_FILES
 from hat.training.checkpoint import CheckpointFolder
 from hat.training.trainer import TrainingConfig
 from hat.training.world import World
@@ -100,10 +101,11 @@ def open_run(
         command: its name, for ``run.json``.
         contents: what settings that are paths lead to: that, and not where it is, must stay the same in a run.
         world: the processes that train together.
-        restart: forget the checkpoints of an earlier run.
+        restart: forget the checkpoints and the model of an earlier run.
 
     Raises:
-        ConfigError: if the folder holds a run with other settings; nothing in it is changed then.
+        ConfigError: if the folder holds a run with other settings, or a model without the state it could go on from;
+            nothing in it is changed then.
         DataError: if its state is damaged, or the data folder lacks its tokeniser.
     """
     settings = config.model_dump(mode="json")
@@ -115,8 +117,15 @@ def open_run(
     if world.is_main:
         if restart:
             checkpoints.clear()
+            for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
+                (config.output / name).unlink(missing_ok=True)
         checkpoints.remove_leftovers()
     state = world.share(checkpoints.load_state() if world.is_main else None)
+    if state is None and (config.output / MODEL_FILES[0]).exists():
+        raise ConfigError(
+            f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
+            "folder, or replace it with --restart."
+        )
     run = RunFolder(config.output, config, command, writes=world.is_main)
     run.forget_after(0 if state is None else state["update"])
     if world.is_main:

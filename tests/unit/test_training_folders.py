@@ -1,0 +1,101 @@
+"""Which folders training takes from and writes into, and which it refuses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_task import ARCHITECTURE, make_data, sub_settings, super_settings, write_yaml
+
+from hat.cli.evaluate import main as evaluate
+from hat.cli.train_sub import main as train_sub
+from hat.cli.train_super import main as train_super
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Data and a SuperTransformer trained for one update."""
+    folder = tmp_path_factory.mktemp("runs")
+    threads = torch.get_num_threads()
+    settings = super_settings(make_data(folder / "task"), folder / "super", max_updates=1, final="last")
+    assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
+    yield folder
+    torch.set_num_threads(threads)
+
+
+def run_sub(runs: Path, folder: Path, *arguments: str, architecture: Any = ARCHITECTURE, **changes: Any) -> int:
+    path = folder / "architecture.json"
+    path.write_text(json.dumps(architecture))
+    settings = sub_settings(runs / "task" / "bin", folder / "sub", path, **({"max_updates": 1} | changes))
+    return train_sub([write_yaml(folder / "sub.yaml", settings), *arguments])
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def failure(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_that_no_unfinished_run_left_is_not_overwritten(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_sub(runs, tmp_path) == 0
+    (tmp_path / "sub" / "checkpoints" / "resume.pt").unlink()
+    before = content(tmp_path / "sub")
+    assert run_sub(runs, tmp_path, "seed=2") == 2
+    assert "sub: holds a model, but no state of its training to go on from" in failure(capsys)
+    assert content(tmp_path / "sub") == before
+    assert run_sub(runs, tmp_path, "seed=2", "--restart") == 0
+
+
+def test_a_restart_that_is_killed_leaves_no_old_model_with_a_new_tokeniser(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_sub(runs, tmp_path) == 0
+    monkeypatch.setattr("hat.recipes.train_sub.Trainer.train", lambda *arguments: (_ for _ in ()).throw(OSError))
+    with pytest.raises(OSError):
+        run_sub(runs, tmp_path, "--restart")
+    assert not (tmp_path / "sub" / "config.json").exists() and not (tmp_path / "sub" / "model.safetensors").exists()
+
+
+def test_the_supertransformer_is_not_trained_over(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(runs / "super")
+    same = runs / "task" / ".." / "super"
+    assert run_sub(runs, tmp_path, "--restart", "--inherit", str(runs / "super"), f"output={same}") == 2
+    assert "output must not be the folder of the SuperTransformer that is inherited from" in failure(capsys)
+    assert content(runs / "super") == before
+
+
+def test_inherited_weights_are_of_a_member_of_the_space(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight heads fit into the weights, but were never trained."""
+    layers = [{"ffn_dim": 16, "self_attn_heads": 8}] * 2
+    heads = {**ARCHITECTURE, "encoder": {"embed_dim": 12, "layers": layers}}
+    assert run_sub(runs, tmp_path, "--inherit", str(runs / "super"), architecture=heads) == 2
+    path = tmp_path / "architecture.json"
+    expected = f"{path}: must be a member of the search space: encoder.layers.0.self_attn_heads must be one of [1, 2]"
+    assert expected in failure(capsys)
+    data = f"data={runs / 'task' / 'bin'}"
+    assert evaluate([str(runs / "super"), f"architecture={path}", data]) == 2
+    assert expected in failure(capsys)
+
+
+def test_a_folder_belongs_to_one_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_sub(runs, tmp_path) == 0
+    before = content(tmp_path / "sub")
+    model = str(tmp_path / "sub")
+    assert evaluate([model, f"data={runs / 'task' / 'bin'}", f"output={model}"]) == 2
+    assert "sub: must not hold what hat-train-sub made; choose another output folder." in failure(capsys)
+    assert content(tmp_path / "sub") == before
+
+
+def test_a_supertransformer_that_is_not_there(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_sub(runs, tmp_path, "--inherit", "nowhere") == 2
+    assert "nowhere/config.json: no such file; a model's config.json is expected here." in failure(capsys)
