@@ -13,15 +13,16 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from hat.artifacts import RunFolder, machine_name, write_json, write_text
+from hat.artifacts import RunFolder, write_json, write_text
 from hat.config import Section
 from hat.data.batching import Batch, validation_batches
 from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
-from hat.latency.measure import measure_architecture
+from hat.latency.device import describe
+from hat.latency.measure import measure
 from hat.latency.predictor import LatencyPredictor
-from hat.latency.settings import LatencySettings
-from hat.nn import SuperTransformer
+from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.nn import SuperTransformer, Transformer
 from hat.nn.device import choose_device
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
@@ -30,6 +31,8 @@ from hat.training.validation import validation_loss
 from hat.training.world import World
 
 logger = logging.getLogger(__name__)
+
+_ARCHITECTURE, _PARETO = "architecture.json", "pareto.json"
 
 
 class SearchConfig(Section):
@@ -78,11 +81,11 @@ def search(config: SearchConfig) -> Path:
     device = choose_device(config.device)
     model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
     predictor = LatencyPredictor.load(config.predictor)
-    settings = _measurable(predictor, config)
+    here = _measuring_device(predictor, config)
     check_same_symbols(config.data, config.supertransformer)
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
-    with _History(config.output / "history.jsonl", config.evolution.generations) as history:
+    with _History(config.output, config.evolution.generations) as history:
         ranking = evolutionary_search(
             model.space,
             lambda architecture: _validation_loss(model, architecture, batches, config, device),
@@ -92,23 +95,24 @@ def search(config: SearchConfig) -> Path:
             random.Random(config.seed),
             history.add,
         )
-    write_json(config.output / "pareto.json", [_summary(candidate) for candidate in pareto_front(ranking)])
-    device_name = None if predictor.device is None else predictor.device.gpu or predictor.device.machine
+    write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
+    device_name = None if predictor.device is None else _name(here or predictor.device)
     found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
-    if settings is None:
+    if here is None:
         best = ranking[0]
         logger.info("the latency is predicted only: measure: false")
     else:
-        best, found["measured_ms"] = _best_measured(ranking, settings, config)
+        best, found["measured_ms"] = _best_measured(model, ranking, here.settings, config)
     found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
-    path = config.output / "architecture.json"
+    path = config.output / _ARCHITECTURE
     best.architecture.to_json(path, found)
+    run.log(event="final", **found)
     run.finish(scored=len(ranking))
     return path
 
 
-def _measurable(predictor: LatencyPredictor, config: SearchConfig) -> LatencySettings | None:
-    """How to measure what is found; None when it is not to be measured. Raises ConfigError before any work is done."""
+def _measuring_device(predictor: LatencyPredictor, config: SearchConfig) -> DeviceRecord | None:
+    """Where and how the result is measured; None when it is not. Raises ConfigError before any work is done."""
     if predictor.target != "total":
         raise ConfigError(
             f"{config.predictor}: must predict the total latency, predicts the {predictor.target}'s; train one with "
@@ -121,12 +125,17 @@ def _measurable(predictor: LatencyPredictor, config: SearchConfig) -> LatencySet
             f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
             "set measure: false for a predicted latency only."
         )
-    if predictor.device.machine != machine_name():
+    here = describe(predictor.device.settings)
+    if _name(predictor.device) != _name(here):
         logger.warning(
             "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
-            "for that machine", predictor.device.machine, machine_name(),
+            "for that machine", _name(predictor.device), _name(here),
         )  # fmt: skip
-    return predictor.device.settings
+    return here
+
+
+def _name(device: DeviceRecord) -> str:
+    return device.gpu or device.machine
 
 
 def _validation_loss(
@@ -148,10 +157,11 @@ def _validation_loss(
 
 
 def _best_measured(
-    ranking: Sequence[Candidate], settings: LatencySettings, config: SearchConfig
+    model: SuperTransformer, ranking: Sequence[Candidate], settings: LatencySettings, config: SearchConfig
 ) -> tuple[Candidate, float]:
     """The best candidate whose latency, measured here the way the predictor's data were, keeps the limit.
 
+    What is measured is what would ship: the extracted network, with the SuperTransformer's own vocabulary.
     Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
     measurements are wasted on its like.
     """
@@ -159,7 +169,7 @@ def _best_measured(
     for candidate in ranking:
         if candidate.latency_ms * ratio > config.latency_limit_ms:
             continue
-        measured_ms = _measured_ms(candidate.architecture, settings, config.latency_limit_ms)
+        measured_ms = _measured_ms(model.extract(candidate.architecture), settings, config.latency_limit_ms)
         tried += 1
         logger.info(
             "measured %.2f ms (predicted %.2f ms), loss %.4f, %s",
@@ -176,11 +186,11 @@ def _best_measured(
     )
 
 
-def _measured_ms(architecture: Architecture, settings: LatencySettings, limit_ms: float) -> float:
+def _measured_ms(net: Transformer, settings: LatencySettings, limit_ms: float) -> float:
     """This machine's latency; over the limit, the median of three, which one burst of other load cannot move."""
-    measured = [measure_architecture(architecture, settings).total.mean_ms]
+    measured = [measure(net, settings).total.mean_ms]
     if measured[0] > limit_ms:
-        measured += [measure_architecture(architecture, settings).total.mean_ms for _ in range(2)]
+        measured += [measure(net, settings).total.mean_ms for _ in range(2)]
     return statistics.median(measured)
 
 
@@ -193,12 +203,15 @@ def _summary(candidate: Candidate) -> dict[str, Any]:
 
 
 class _History:
-    """Writes ``history.jsonl``, one line a generation, and shows progress."""
+    """Writes ``history.jsonl``, one line a generation, and shows progress.
 
-    def __init__(self, path: Path, generations: int) -> None:
-        self.path = path
+    The results of an earlier search stay until this one has scored its first generation: an impossible limit costs
+    nothing. Then they go, so that an architecture never lies beside the history of another search.
+    """
+
+    def __init__(self, folder: Path, generations: int) -> None:
+        self.folder = folder
         self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
-        write_text(path, "")
 
     def __enter__(self) -> "_History":
         return self
@@ -216,7 +229,12 @@ class _History:
             "newly_scored": generation.newly_scored,
             "best": best.architecture.to_dict(),
         }
-        with self.path.open("a", encoding="utf-8") as file:
+        path = self.folder / "history.jsonl"
+        if generation.number == 0:
+            for result in (_ARCHITECTURE, _PARETO):
+                (self.folder / result).unlink(missing_ok=True)
+            write_text(path, "")
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:

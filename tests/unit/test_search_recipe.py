@@ -10,15 +10,17 @@ import pytest
 import torch
 from tiny_task import SPACE, make_data, super_settings, write_yaml
 
-from hat import Architecture, SearchSpace, SuperTransformer
+from hat import Architecture, SearchSpace, SuperTransformer, Transformer
 from hat.artifacts import machine_name
 from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import LatencySettings
 from hat.recipes import search as recipe
 from hat.recipes.evaluate import EvaluateConfig, evaluate
 
 SPACE_ = SearchSpace.model_validate(SPACE)
+SETTINGS = LatencySettings(source_length=5, target_length=5, source_vocab_size=999, target_vocab_size=999, device="cpu")
 EVOLUTION = {"generations": 3, "population": 12, "parents": 4, "mutations": 5, "crossovers": 3}
 
 
@@ -46,7 +48,7 @@ class Machine:
     def __init__(self, factor: float = 1.0, machine: str | None = None) -> None:
         self.factor = factor
         self.target = "total"
-        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=object())
+        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=SETTINGS)
         self.measured: list[Architecture] = []
         self.disturbed: set[int] = set()
         """Which measurements, counted from 0, take ten times as long as they should."""
@@ -54,8 +56,11 @@ class Machine:
     def predict_ms(self, architecture: Architecture) -> float:
         return predicted_ms(architecture)
 
-    def measure(self, architecture: Architecture, settings: object) -> Any:
-        assert settings is self.device.settings
+    def measure(self, net: Transformer, settings: LatencySettings) -> Any:
+        """As `hat.latency.measure.measure`: the network that ships, whatever vocabulary the settings were made for."""
+        assert settings.model_copy(update={"threads": None}) == self.device.settings  # but the threads really used
+        assert net.source_vocab_size != settings.source_vocab_size
+        architecture = net.architecture
         factor = 10 * self.factor if len(self.measured) in self.disturbed else self.factor
         self.measured.append(architecture)
         return SimpleNamespace(total=SimpleNamespace(mean_ms=factor * predicted_ms(architecture)))
@@ -65,7 +70,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
     monkeypatch.setattr(LatencyPredictor, "load", lambda folder: machine)
-    monkeypatch.setattr(recipe, "measure_architecture", machine.measure)
+    monkeypatch.setattr(recipe, "measure", machine.measure)
     return machine
 
 
@@ -122,6 +127,8 @@ def test_what_a_search_leaves(runs: Path, tmp_path: Path, machine: Machine, caps
     assert [item["predicted_ms"] for item in front] == sorted(item["predicted_ms"] for item in front)
     assert front[-1]["validation_loss"] == found["validation_loss"]
     assert json.loads((output / "run.json").read_text())["scored"] == found["scored"]
+    event = json.loads((output / "metrics.jsonl").read_text())
+    assert event["event"] == "final" and event["validation_loss"] == found["validation_loss"]
 
 
 def test_a_seed_decides_the_result(runs: Path, tmp_path: Path, machine: Machine) -> None:
@@ -170,6 +177,7 @@ def test_another_machine_is_searched_for_without_measuring(
     machine.device.machine = "a Raspberry Pi (4 cores)"
     assert run(runs, tmp_path / "here", "--latency", "20ms") == 0
     assert "the predictor knows another machine (a Raspberry Pi (4 cores))" in capsys.readouterr().err
+    assert json.loads((tmp_path / "here" / "architecture.json").read_text())["found"]["device"] == machine_name()
     machine.measured.clear()
     assert run(runs, tmp_path / "there", "--latency", "20ms", "measure=false") == 0
     assert "another machine" not in capsys.readouterr().err
@@ -194,12 +202,28 @@ def test_mistakes_are_found_before_the_search(
     assert "population must be parents + mutations + crossovers" in refused("--latency=20", "evolution.population=7")
     other = make_data(tmp_path / "other", words=11)
     assert "must have the source vocabulary" in refused("--latency", "20ms", f"data={other}")
+    machine.device.settings = SETTINGS.model_copy(update={"device": "cuda:7"})
+    assert "settings.device: 'cuda:7' is not here" in refused("--latency", "20ms")
     machine.device = None
     assert "set measure: false for a predicted latency only" in refused("--latency", "20ms")
     machine.target = "decoder"
     assert "must predict the total latency, predicts the decoder's" in refused("--latency", "20ms")
     monkeypatch.undo()
     assert "unused/predictor.json: no such file" in refused("--latency", "20ms")
+
+
+def test_results_of_an_earlier_search(runs: Path, tmp_path: Path, machine: Machine) -> None:
+    """An impossible limit leaves them alone; a search that finds nothing fast enough does not pass them off as its."""
+    output = tmp_path / "search"
+    names = ("architecture.json", "history.jsonl", "pareto.json")
+    assert run(runs, output, "--latency", "20ms") == 0
+    before = [(output / name).read_bytes() for name in names]
+    assert run(runs, output, "--latency", "1ms") == 2
+    assert [(output / name).read_bytes() for name in names] == before
+    machine.factor = 5.0
+    assert run(runs, output, "--latency", "15ms") == 2
+    assert not (output / "architecture.json").exists()
+    assert (output / "history.jsonl").read_bytes() != before[1]
 
 
 def test_an_impossible_limit(runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
