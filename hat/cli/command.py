@@ -6,6 +6,7 @@ Results go to stdout; progress and logs go to stderr.
 
 import argparse
 import errno
+import io
 import logging
 import os
 import sys
@@ -44,6 +45,8 @@ def make_parser(name: str, description: str, example: str) -> argparse.ArgumentP
 
 def run_guarded(name: str, action: Callable[[], object]) -> int:
     """Run ``action`` and print what it returns on stdout; turn the user's errors into one line and status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as all text is here, whatever the language of the terminal
     log, handler = logging.getLogger("hat"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)

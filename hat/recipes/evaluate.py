@@ -17,6 +17,7 @@ from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import DataError
+from hat.latency.device import resolve
 from hat.latency.measure import measure
 from hat.latency.settings import LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
@@ -77,6 +78,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     source, target = _texts(config)
     net, codec = load_model(config.model, config.architecture)
     device = choose_device(config.device)
+    if config.latency is not None:
+        resolve(config.latency)  # now, so that a device that is not here is found out before the work
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec)
     started = time.perf_counter()
@@ -99,11 +102,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in net.weights().values()),
         "translation_seconds": round(seconds, 3),
         "decoding": config.decoding.model_dump(),
-        "latency": None if config.latency is None else _latency(net, config.latency),
+        "latency": None if config.latency is None else measure(net, config.latency).to_dict(),
     }
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
         write_json(run.path / "evaluation.json", results)
+        run.log(event="final", **results)
         run.finish()
     return results
 
@@ -151,7 +155,3 @@ def _corpus(codec: TextCodec, source: list[str], target: list[str]) -> ParallelC
 def _sentences(ids: list[list[int]]) -> Sentences:
     offsets = np.concatenate([[0], np.cumsum([len(sentence) for sentence in ids])]).astype(np.int64)
     return Sentences(np.concatenate([np.asarray(sentence, dtype=np.int64) for sentence in ids]), offsets)
-
-
-def _latency(net: Transformer, settings: LatencySettings) -> dict[str, Any]:
-    return measure(net, settings).to_dict()

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from hat.config import Section
 from hat.data.text import decode_line, raw_lines
 from hat.decoding import BeamOptions, Translator
+from hat.errors import ConfigError
 from hat.nn.device import choose_device
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
@@ -48,6 +49,8 @@ class TranslateConfig(Section):
 
 def translate(config: TranslateConfig, output: TextIO | None = None) -> None:
     """Translate as ``config`` says, printing to ``output`` (standard output by default) as soon as lines are done."""
+    if config.input is None and sys.stdin is None:
+        raise ConfigError("standard input: must be open, is closed; name a file with --input.")
     use_threads(config.threads)
     output = output or sys.stdout
     model, codec = load_model(config.model, config.architecture)

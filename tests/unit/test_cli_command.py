@@ -172,6 +172,14 @@ def run_python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
 
 
+def test_results_are_utf_8_in_every_language_setting() -> None:
+    code = "from hat.cli.command import run_guarded\nraise SystemExit(run_guarded('hat-x', lambda: 'Gänsefüße'))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert (result.returncode, result.stdout) == (0, "Gänsefüße\n".encode())
+
+
 def test_a_bug_is_status_1_with_a_traceback() -> None:
     result = run_python(
         "from hat.cli.command import run_guarded\nraise SystemExit(run_guarded('hat-x', lambda: 1 / 0))"

@@ -26,6 +26,8 @@ LIMITS = {"max_length_ratio": 1.0, "max_length_offset": 3}
 FLAGS = ["decoding.max_length_offset=3", "device=cpu", "threads=1"]
 SOURCE = sentences(30, seed=7)[0]
 
+CUDA_LATENCY = "{source_length: 5, target_length: 5, source_vocab_size: 99, target_vocab_size: 99, device: 'cuda:99'}"
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -186,6 +188,15 @@ def test_translate_reports_mistakes_in_one_line(run: Run, arguments: list[str], 
     assert err.startswith("hat-translate: ") and message in err and err.count("\n") == 1
 
 
+def test_standard_input_may_be_closed(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert translate_main([str(runs / "sub"), *FLAGS]) == 2
+    message = "hat-translate: standard input: must be open, is closed; name a file with --input.\n"
+    assert capsys.readouterr() == ("", message)
+
+
 def test_damaged_models_are_reported(run: Run, runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "sub", tmp_path / "sub")
     weights = tmp_path / "sub" / "model.safetensors"
@@ -259,6 +270,8 @@ def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Tr
     assert result["bleu"]["sacrebleu"]["score"] == pytest.approx(100)
     assert (tmp_path / "out" / "translations.txt").read_bytes() == (tmp_path / "target").read_bytes()
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == result
+    event = json.loads((tmp_path / "out" / "metrics.jsonl").read_text())
+    assert event["event"] == "final" and event["bleu"] == result["bleu"]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["seconds"] >= result["translation_seconds"] > 0
 
@@ -274,6 +287,7 @@ def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Tr
         (["sub", "data=nowhere"], "nowhere/meta.json: no such file"),
         (["sub", "source=text/train.source", "target=text/test.target"], "has 120 lines and text/test.target has 12"),
         (["super", "data=data"], "super: holds a SuperTransformer"),
+        (["sub", "data=data", f"latency={CUDA_LATENCY}"], "settings.device: 'cuda:99' is not here"),
         (["sub", "data=data", "output=architecture.json"], "architecture.json: must be a folder that can be written"),
     ],
 )
