@@ -76,8 +76,13 @@ class LatencyPredictor:
         return self.predict_features_ms(np.array([features(item) for item in architectures])).tolist()
 
     def predict_features_ms(self, table: FloatArray) -> FloatArray:
-        """Milliseconds of n architectures given by their features, (n, 10) → (n,)."""
-        return self.model.predict_ms(table)
+        """Milliseconds of n architectures given by their features, (n, 10) → (n,).
+
+        Never less than 1 % of the training data's mean: fitted to few or noisy rows, the network can fall below zero
+        for networks smaller than any it saw, and no limit would then seem impossible.
+        """
+        lowest = abs(self.model.normalisation.latency_mean_ms) / 100
+        return np.maximum(self.model.predict_ms(table), lowest)
 
     def save(self, folder: str | Path) -> None:
         """Write ``predictor.json`` and ``model.safetensors`` atomically."""
