@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def main() -> None:
     """Run the pipeline and print the table."""
     hat("prepare", "prepare.yaml", "overwrite=true")
     # Networks this small gain nothing from a second thread, but everything from a second process.
-    hat("train-super", "train_super.yaml", "--restart", processes=2)
+    hat("train-super", "train_super.yaml", "--restart", "training.accumulate=1", processes=2)
     hat("measure-latency", "measure_latency.yaml", "--restart")
     hat("train-predictor", "train_predictor.yaml")
     space = SearchSpace.from_yaml("configs/space/demo.yaml")
@@ -42,10 +43,7 @@ def main() -> None:
         "searched, inherited": ("sub", ["train_sub.yaml", f"architecture={FOUND}"]),
         "largest, inherited": ("largest", ["train_sub.yaml", f"architecture={LARGEST}"]),
     }
-    # Two at a time, one thread each.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for done in [pool.submit(train_sub, folder, arguments) for folder, arguments in trainings.values()]:
-            done.result()
+    two_at_a_time(trainings.values())
     rows = [row(name, folder, predictor) for name, (folder, _) in trainings.items()]
     show(rows, limit_ms)
     draw(rows, limit_ms)
@@ -64,17 +62,32 @@ def hat(command: str, config: str, *arguments: str, processes: int = 1, quiet: b
         module = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *module]
     shown = f"hat-{command}" if processes == 1 else f"torchrun {' '.join(module[2:])}"
     print(f"\n[{time.monotonic() - STARTED:3.0f} s] $ {shown} {' '.join(line)}", flush=True)
-    result = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, *module, *line],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if result.returncode:
-        print(result.stderr or "", file=sys.stderr, end="")
-        sys.exit(result.returncode)
-    return result.stdout
+    ) as process:
+        try:
+            output, errors = process.communicate()
+        except KeyboardInterrupt:
+            process.wait()  # Ctrl-C reached it too; torchrun, killed now, would leave its processes behind
+            raise
+    if process.returncode:
+        print(errors or "", file=sys.stderr, end="")
+        sys.exit(process.returncode)
+    return output
+
+
+def two_at_a_time(trainings: Iterable[tuple[str, list[str]]]) -> None:
+    """Train SubTransformers, one thread each; when one fails or Ctrl-C comes, no further one is started."""
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        for done in [pool.submit(train_sub, folder, arguments) for folder, arguments in trainings]:
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def train_sub(folder: str, arguments: list[str]) -> None:
@@ -178,4 +191,8 @@ def draw(rows: list[dict[str, Any]], limit_ms: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("demo: interrupted.", file=sys.stderr)
+        sys.exit(130)
