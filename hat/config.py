@@ -6,6 +6,7 @@ written once and used by every command. ``section.key=value`` overrides come las
 """
 
 import json
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -170,7 +171,9 @@ def _describe(schema: type[BaseModel], item: Mapping[str, Any]) -> tuple[str | N
 
 def shorten(value: object) -> str:
     """A value of the user's as it looks in a config, cut where it is long, for an error message."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    brief = reprlib.Repr()  # bounded: a few lines of YAML can stand for a list of billions
+    brief.maxlevel, brief.maxlist, brief.maxtuple, brief.maxdict, brief.maxstring = 3, 20, 20, 20, 1000
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else brief.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,9 +49,7 @@ def raw_lines(path: str | Path) -> Iterator[bytes]:
         with Path(path).open("rb") as file:
             compressed = file.peek(2)[:2] == _GZIP_MAGIC
             text = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
-            for number, line in enumerate(text):
-                stripped = line.rstrip(b"\r\n")
-                yield stripped.removeprefix(_BYTE_ORDER_MARK) if number == 0 else stripped
+            yield from lines_of(text)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give the path of a text file, plain or gzipped.") from None
     except EOFError:
@@ -60,6 +58,13 @@ def raw_lines(path: str | Path) -> Iterator[bytes]:
         raise DataError(f"{path}: must be a gzip file, is damaged ({error}); copy or download it again.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a text file: {error.strerror or error}.") from None
+
+
+def lines_of(file: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of an open binary file without line ends, and without the byte order mark some editors begin with."""
+    for number, line in enumerate(file):
+        stripped = line.rstrip(b"\r\n")
+        yield stripped.removeprefix(_BYTE_ORDER_MARK) if number == 0 else stripped
 
 
 def decode_line(line: bytes, path: str | Path, number: int) -> str:

@@ -32,7 +32,7 @@ from hat.training.world import World
 
 logger = logging.getLogger(__name__)
 
-_ARCHITECTURE, _PARETO = "architecture.json", "pareto.json"
+_ARCHITECTURE, _PARETO, _HISTORY = "architecture.json", "pareto.json", "history.jsonl"
 
 
 class SearchConfig(Section):
@@ -95,7 +95,6 @@ def search(config: SearchConfig) -> Path:
             random.Random(config.seed),
             history.add,
         )
-    write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
     device_name = None if predictor.device is None else _name(here or predictor.device)
     found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
     if here is None:
@@ -104,6 +103,8 @@ def search(config: SearchConfig) -> Path:
     else:
         best, found["measured_ms"] = _best_measured(model, ranking, here.settings, config)
     found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
+    history.complete()
+    write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
     path = config.output / _ARCHITECTURE
     best.architecture.to_json(path, found)
     run.log(event="final", **found)
@@ -205,12 +206,12 @@ def _summary(candidate: Candidate) -> dict[str, Any]:
 class _History:
     """Writes ``history.jsonl``, one line a generation, and shows progress.
 
-    The results of an earlier search stay until this one has scored its first generation: an impossible limit costs
-    nothing. Then they go, so that an architecture never lies beside the history of another search.
+    The file is called ``history.partial.jsonl`` until the search is complete: what an earlier search found is replaced
+    as a whole or, by a search that fails or is stopped, not at all.
     """
 
     def __init__(self, folder: Path, generations: int) -> None:
-        self.folder = folder
+        self.partial = folder / "history.partial.jsonl"
         self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
 
     def __enter__(self) -> "_History":
@@ -229,15 +230,16 @@ class _History:
             "newly_scored": generation.newly_scored,
             "best": best.architecture.to_dict(),
         }
-        path = self.folder / "history.jsonl"
         if generation.number == 0:
-            for result in (_ARCHITECTURE, _PARETO):
-                (self.folder / result).unlink(missing_ok=True)
-            write_text(path, "")
-        with path.open("a", encoding="utf-8") as file:
+            write_text(self.partial, "")
+        with self.partial.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:
             logger.info("generation %d | %s | %d new", generation.number, text, generation.newly_scored)
         self.bar.set_postfix_str(text)
         self.bar.update()
+
+    def complete(self) -> None:
+        """Give the file its final name."""
+        self.partial.replace(self.partial.with_name(_HISTORY))

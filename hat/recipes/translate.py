@@ -9,7 +9,7 @@ from typing import TextIO
 from pydantic import Field, model_validator
 
 from hat.config import Section
-from hat.data.text import decode_line, raw_lines
+from hat.data.text import decode_line, lines_of, raw_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import ConfigError
 from hat.nn.device import choose_device
@@ -67,10 +67,7 @@ def translate(config: TranslateConfig, output: TextIO | None = None) -> None:
 
 
 def _source_lines(path: Path | None) -> Iterator[str]:
-    if path is None:
-        lines: Iterable[bytes] = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-    else:
-        lines = raw_lines(path)
+    lines = lines_of(sys.stdin.buffer) if path is None else raw_lines(path)
     for number, line in enumerate(lines, start=1):
         yield decode_line(line, path or "standard input", number)
 

@@ -147,6 +147,12 @@ def test_broken_rules_name_file_key_rule_and_value(tmp_path: Path, text: str, me
         load(tmp_path, text)
 
 
+def test_a_few_lines_that_stand_for_billions_of_values(tmp_path: Path) -> None:
+    levels = [f"- &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 10)]
+    with pytest.raises(ConfigError, match=r"seed: must be a whole number, is \[\['x', 'x'"):
+        load(tmp_path, "\n".join(["seed:", f"- &l0 [{', '.join('x' * 10)}]", *levels]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
 from hat.latency.fitting import MLPOptions, fit_mlp
-from hat.latency.mlp import PAPER_FEATURE_SCALE, FloatArray, Normalisation
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Normalisation
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.space import Architecture, SearchSpace
@@ -69,6 +69,16 @@ def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     loaded.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+
+
+def test_no_latency_below_one_percent_of_the_mean() -> None:
+    normalisation = Normalisation((0.0,) * 10, (1.0,) * 10, latency_mean_ms=50.0, latency_scale_ms=1.0)
+    line = np.eye(1, 10)  # the first feature, the encoder's width
+    model = MLP(normalisation, ((line, np.array([-800.0])),))
+    table = np.array([features(SPACE.smallest()), features(SPACE.largest())])
+    assert model.predict_ms(table).tolist() == [table[0, 0] - 750, table[1, 0] - 750]
+    assert LatencyPredictor(model).predict_features_ms(table).tolist() == [0.5] * 2
+    assert LatencyPredictor(model).predict_features_ms(table + 300).tolist() == [table[0, 0] - 450, table[1, 0] - 450]
 
 
 def test_one_by_one_and_all_together_are_equal() -> None:

@@ -213,7 +213,7 @@ def test_mistakes_are_found_before_the_search(
 
 
 def test_results_of_an_earlier_search(runs: Path, tmp_path: Path, machine: Machine) -> None:
-    """An impossible limit leaves them alone; a search that finds nothing fast enough does not pass them off as its."""
+    """They are replaced as a whole by a search that succeeds, and left alone by one that does not."""
     output = tmp_path / "search"
     names = ("architecture.json", "history.jsonl", "pareto.json")
     assert run(runs, output, "--latency", "20ms") == 0
@@ -222,8 +222,12 @@ def test_results_of_an_earlier_search(runs: Path, tmp_path: Path, machine: Machi
     assert [(output / name).read_bytes() for name in names] == before
     machine.factor = 5.0
     assert run(runs, output, "--latency", "15ms") == 2
-    assert not (output / "architecture.json").exists()
-    assert (output / "history.jsonl").read_bytes() != before[1]
+    assert [(output / name).read_bytes() for name in names] == before
+    assert len((output / "history.partial.jsonl").read_text().splitlines()) == 4
+    machine.factor = 1.0
+    assert run(runs, output, "--latency", "15ms") == 0
+    assert all((output / name).read_bytes() != old for name, old in zip(names, before, strict=True))
+    assert not (output / "history.partial.jsonl").exists()
 
 
 def test_an_impossible_limit(runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

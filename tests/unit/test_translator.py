@@ -1,5 +1,6 @@
 """Text in, text out: the Translator, hat-translate and hat-evaluate with tiny models."""
 
+import codecs
 import gzip
 import io
 import json
@@ -139,6 +140,7 @@ def test_translate_reads_standard_input_and_files(run: Run, translator: Translat
     (tmp_path / "packed.gz").write_bytes(gzip.compress(text))
     assert run(translate_main, "sub", *flags, stdin=text)[:2] == (0, expected)
     assert run(translate_main, "sub", *flags, stdin=text.replace(b"\n", b"\r\n"))[1] == expected
+    assert run(translate_main, "sub", *flags, stdin=codecs.BOM_UTF8 + text)[1] == expected
     for path in tmp_path.iterdir():
         assert run(translate_main, "sub", *flags, "--input", path)[1] == expected, path
     for sizes in (["--batch-tokens", 5], ["lines_at_once=1"], ["lines_at_once=7"]):
