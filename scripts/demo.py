@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from picture import Point, draw
+
 from hat.latency.predictor import LatencyPredictor
 from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
 
@@ -21,6 +23,7 @@ RUNS = Path("runs/demo")
 BASELINE = RUNS / "baseline_architecture.json"
 LARGEST = RUNS / "largest_architecture.json"
 FOUND = RUNS / "search" / "architecture.json"
+PICTURE = RUNS / "demo.png"
 STARTED = time.monotonic()
 
 
@@ -46,7 +49,9 @@ def main() -> None:
     two_at_a_time(trainings.values())
     rows = [row(name, folder, predictor) for name, (folder, _) in trainings.items()]
     show(rows, limit_ms)
-    draw(rows, limit_ms)
+    points = [Point(r["name"], r["measured_ms"], r["bleu"]) for r in rows]
+    draw(PICTURE, {FOUND.parent: limit_ms}, points, "data/demo/test")
+    print(f"Picture: {PICTURE}")
     print(f"\nDone in {time.monotonic() - STARTED:.0f} s; everything is in {RUNS}.")
     searched = rows[2]
     print(f"Try it:  echo 'Der alte Mann sieht den Hund .' | hat-translate {RUNS / 'sub'}")
@@ -162,32 +167,6 @@ def show(rows: list[dict[str, Any]], limit_ms: float) -> None:
         json.dumps({"limit_ms": limit_ms, "rows": rows}, indent=2) + "\n", encoding="utf-8"
     )
     print(f"\n{table}\n\nBLEU is tokenised, on the 500 sentences of data/demo/test; latency is of this machine.")
-
-
-def draw(rows: list[dict[str, Any]], limit_ms: float) -> None:
-    """Two pictures: how the search went on, and BLEU against latency."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    history = [json.loads(line) for line in (RUNS / "search" / "history.jsonl").read_text().splitlines()]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    left.plot([h["generation"] for h in history], [h["best_loss"] for h in history], marker="o", label="best")
-    left.plot(
-        [h["generation"] for h in history], [h["mean_loss"] for h in history], marker=".", label="population mean"
-    )
-    left.set(xlabel="generation", ylabel="validation loss (nats per token)", title=f"Search under {limit_ms} ms")
-    left.legend()
-    for r in rows:
-        right.scatter(r["measured_ms"], r["bleu"], zorder=3)
-        right.annotate(r["name"], (r["measured_ms"], r["bleu"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    right.axvline(limit_ms, color="grey", linestyle="--", label="limit")
-    right.margins(x=0.25, y=0.2)
-    right.set(xlabel="measured latency (ms)", ylabel="BLEU (tokenised)", title="Test set")
-    right.legend(loc="lower right")
-    figure.savefig(RUNS / "demo.png", dpi=120)
-    print(f"Picture: {RUNS / 'demo.png'}")
 
 
 if __name__ == "__main__":

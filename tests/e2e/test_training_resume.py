@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,6 @@ def inherited(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]
     settings = super_settings(data, folder / "super", max_updates=5)
     assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
     return [f"architecture={folder / 'architecture.json'}", "--inherit", str(folder / "super")]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_config(command: str, data: Path, folder: Path, **changes: Any) -> str:

@@ -1,7 +1,6 @@
 """hat-search on a real SuperTransformer, with latencies that a test can foresee."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,14 +31,12 @@ def predicted_ms(architecture: Architecture) -> float:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    threads = torch.get_num_threads()
     data = make_data(folder / "task")
     settings = super_settings(data, folder / "super", max_updates=20, final="last", log_every=20)
     assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 class Machine:

@@ -1,12 +1,10 @@
 """Which folders training takes from and writes into, and which it refuses."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tiny_task import ARCHITECTURE, make_data, sub_settings, super_settings, write_yaml
 
 from hat.cli.evaluate import main as evaluate
@@ -15,14 +13,12 @@ from hat.cli.train_super import main as train_super
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data and a SuperTransformer trained for one update."""
     folder = tmp_path_factory.mktemp("runs")
-    threads = torch.get_num_threads()
     settings = super_settings(make_data(folder / "task"), folder / "super", max_updates=1, final="last")
     assert train_super([write_yaml(folder / "super.yaml", settings)]) == 0
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 def run_sub(runs: Path, folder: Path, *arguments: str, architecture: Any = ARCHITECTURE, **changes: Any) -> int:

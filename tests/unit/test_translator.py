@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``data``, a SuperTransformer ``super``, ``architecture.json`` and its SubTransformer ``sub``."""
     folder = tmp_path_factory.mktemp("runs")
-    threads = torch.get_num_threads()
     shutil.move(make_data(folder / "text"), folder / "data")
     (folder / "architecture.json").write_text(json.dumps(ARCHITECTURE))
     still = {"max_updates": 1, "final": "last", "schedule": {"kind": "constant", "peak": 1e-30, "warmup_updates": 0}}
@@ -51,8 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model.save_pretrained(folder / "super")
     settings = sub_settings(folder / "data", folder / "sub", folder / "architecture.json", **still)
     assert train_sub([write_yaml(folder / "sub.yaml", settings), "--inherit", str(folder / "super")]) == 0
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 @pytest.fixture
