@@ -69,9 +69,13 @@ def search_folder(share: float) -> Path:
 
 
 def budget(updates: int, peak: float, warmup: int) -> list[str]:
-    """The overrides that give a training this many updates of one batch, and a schedule that fits."""
+    """The overrides that give a training this many updates of one batch, and a schedule that fits.
+
+    Fifty checkpoints, so that the model, the average of the last ten, is that of the last fifth of the training.
+    """
     schedule = {"kind": "cosine", "peak": peak, "warmup_updates": warmup, "minimum": 1e-6}
-    return [f"training.max_updates={updates}", "training.accumulate=1", f"training.schedule={json.dumps(schedule)}"]
+    values = {"max_updates": updates, "accumulate": 1, "schedule": schedule, "checkpoint_every": max(updates // 50, 1)}
+    return [f"training.{name}={json.dumps(value)}" for name, value in values.items()]
 
 
 def baseline(updates: int) -> list[str]:
