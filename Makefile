@@ -39,7 +39,7 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test
-	$(PIP) '.[dev]'
+	$(PIP) --editable '.[test,dev]'
 	@touch $@
 
 clean:

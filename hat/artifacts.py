@@ -105,6 +105,14 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     return value
 
 
+def check_owner(folder: Path, command: str) -> None:
+    """Raise ConfigError if ``folder`` holds a run of another command: each would overwrite the other's records."""
+    path = folder / "run.json"
+    before = read_json(path, "the record of a run").get("command") if path.exists() else command
+    if before != command:
+        raise ConfigError(f"{folder}: must not hold what {before} made; choose another output folder.")
+
+
 class RunFolder:
     """The folder of one run: resolved config, ``run.json`` and ``metrics.jsonl``.
 
@@ -121,6 +129,7 @@ class RunFolder:
     def __init__(self, path: str | Path, config: BaseModel, command: str, writes: bool = True) -> None:
         self.path = make_folder(path)
         self._writes = writes
+        self._config = config
         self._started = time.time()
         self._info: dict[str, Any] = {
             "command": command,
@@ -133,16 +142,16 @@ class RunFolder:
             "started": _timestamp(self._started),
         }
         if writes:
-            self._check_free(command)
-            write_text(self.path / "config.yaml", to_yaml(config))
-            write_json(self.path / "run.json", self._info)
+            check_owner(self.path, command)
 
-    def _check_free(self, command: str) -> None:
-        """Two commands in one folder would overwrite each other's config.yaml and run.json."""
-        path = self.path / "run.json"
-        before = read_json(path, "the record of a run").get("command") if path.exists() else command
-        if before != command:
-            raise ConfigError(f"{self.path}: must not hold what {before} made; choose another output folder.")
+    def announce(self) -> None:
+        """Write ``config.yaml`` and ``run.json`` now: for long runs, which may be stopped and continued.
+
+        Other runs write them with their results, so that what a failed one leaves are the files of the one before.
+        """
+        if self._writes:
+            write_text(self.path / "config.yaml", to_yaml(self._config))
+            write_json(self.path / "run.json", self._info)
 
     def log(self, **values: Any) -> None:
         """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""
@@ -169,12 +178,10 @@ class RunFolder:
         write_text(path, "".join(kept))
 
     def finish(self, **cost: Any) -> None:
-        """Complete ``run.json`` with the seconds taken and what else the run cost."""
-        if not self._writes:
-            return
+        """Write ``config.yaml``, and ``run.json`` with the seconds taken and what else the run cost."""
         self._info["seconds"] = round(time.time() - self._started, 3)
         self._info |= cost
-        write_json(self.path / "run.json", self._info)
+        self.announce()
 
 
 def _finite(value: Any) -> Any:

@@ -10,10 +10,10 @@ import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hat.errors import ConfigError, did_you_mean
 
@@ -23,6 +23,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed that every generator of random numbers takes."""
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -161,6 +164,8 @@ def _describe(schema: type[BaseModel], item: Mapping[str, Any]) -> tuple[str | N
         return "must be a list", value
     if kind in ("int_type", "int_parsing", "int_from_float"):
         return "must be a whole number", value
+    if kind in ("path_type", "string_type"):
+        return "must be text (a number or true, false, null in quotes)", value
     if kind == "too_short":
         least = item["ctx"]["min_length"]
         given = item["input"]

@@ -3,51 +3,53 @@
 Every step is one of the commands a user would type, printed before it runs. The results are in ``runs/demo``.
 """
 
+import functools
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from picture import Point, draw
+from running import STARTED, hat, run_experiment, two_at_a_time
+from timing import latencies_ms
 
 from hat.latency.predictor import LatencyPredictor
 from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
 
-CONFIGS = Path("configs/demo")
+CONFIGS = "configs/demo"
 RUNS = Path("runs/demo")
 BASELINE = RUNS / "baseline_architecture.json"
 LARGEST = RUNS / "largest_architecture.json"
 FOUND = RUNS / "search" / "architecture.json"
 PICTURE = RUNS / "demo.png"
-STARTED = time.monotonic()
 
 
 def main() -> None:
     """Run the pipeline and print the table."""
-    hat("prepare", "prepare.yaml", "overwrite=true")
+    hat("prepare", f"{CONFIGS}/prepare.yaml", "overwrite=true")
     # Networks this small gain nothing from a second thread, but everything from a second process.
-    hat("train-super", "train_super.yaml", "--restart", "training.accumulate=1", processes=2)
-    hat("measure-latency", "measure_latency.yaml", "--restart")
-    hat("train-predictor", "train_predictor.yaml")
+    hat("train-super", f"{CONFIGS}/train_super.yaml", "--restart", "training.accumulate=1", processes=2)
+    hat("measure-latency", f"{CONFIGS}/measure_latency.yaml", "--restart")
+    hat("train-predictor", f"{CONFIGS}/train_predictor.yaml")
     space = SearchSpace.from_yaml("configs/space/demo.yaml")
     predictor = LatencyPredictor.load(RUNS / "predictor")
     limit_ms = two_thirds(predictor.predict_ms(space.smallest()), predictor.predict_ms(space.largest()))
-    hat("search", "search.yaml", "--latency", f"{limit_ms}ms")
+    hat("search", f"{CONFIGS}/search.yaml", "--latency", f"{limit_ms}ms")
     hand_made(space, predictor, limit_ms).to_json(BASELINE)
     space.largest().to_json(LARGEST)
     trainings = {
-        "searched, from scratch": ("scratch", ["train_scratch.yaml", f"architecture={FOUND}"]),
-        "hand-made, from scratch": ("baseline", ["train_scratch.yaml", f"architecture={BASELINE}"]),
-        "searched, inherited": ("sub", ["train_sub.yaml", f"architecture={FOUND}"]),
-        "largest, inherited": ("largest", ["train_sub.yaml", f"architecture={LARGEST}"]),
+        "searched, from scratch": ("scratch", "train_scratch.yaml", FOUND),
+        "hand-made, from scratch": ("baseline", "train_scratch.yaml", BASELINE),
+        "searched, inherited": ("sub", "train_sub.yaml", FOUND),
+        "largest, inherited": ("largest", "train_sub.yaml", LARGEST),
     }
-    two_at_a_time(trainings.values())
-    rows = [row(name, folder, predictor) for name, (folder, _) in trainings.items()]
+    two_at_a_time(functools.partial(train_sub, *training) for training in trainings.values())
+    models = {name: RUNS / folder for name, (folder, _, _) in trainings.items()}
+    rows = [row(name, model, predictor) for name, model in models.items()]
+    assert predictor.device is not None, "its data set was measured here"
+    for values, ms in zip(rows, latencies_ms(list(models.values()), predictor.device.settings), strict=True):
+        values["measured_ms"] = ms
     show(rows, limit_ms)
     points = [Point(r["name"], r["measured_ms"], r["bleu"]) for r in rows]
     draw(PICTURE, {FOUND.parent: limit_ms}, points, "data/demo/test")
@@ -59,45 +61,10 @@ def main() -> None:
         sys.exit(f"demo: the searched model needs {searched['measured_ms']} ms, over its limit of {limit_ms} ms.")
 
 
-def hat(command: str, config: str, *arguments: str, processes: int = 1, quiet: bool = False) -> str:
-    """Run one command, showing it, and return what it printed."""
-    line = [str(CONFIGS / config), *arguments]
-    module = ["-m", f"hat.cli.{command.replace('-', '_')}"]
-    if processes > 1:
-        module = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *module]
-    shown = f"hat-{command}" if processes == 1 else f"torchrun {' '.join(module[2:])}"
-    print(f"\n[{time.monotonic() - STARTED:3.0f} s] $ {shown} {' '.join(line)}", flush=True)
-    with subprocess.Popen(
-        [sys.executable, *module, *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if quiet else None,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-        try:
-            output, errors = process.communicate()
-        except KeyboardInterrupt:
-            process.wait()  # Ctrl-C reached it too; torchrun, killed now, would leave its processes behind
-            raise
-    if process.returncode:
-        print(errors or "", file=sys.stderr, end="")
-        sys.exit(process.returncode)
-    return output
-
-
-def two_at_a_time(trainings: Iterable[tuple[str, list[str]]]) -> None:
-    """Train SubTransformers, one thread each; when one fails or Ctrl-C comes, no further one is started."""
-    pool = ThreadPoolExecutor(max_workers=2)
-    try:
-        for done in [pool.submit(train_sub, folder, arguments) for folder, arguments in trainings]:
-            done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def train_sub(folder: str, arguments: list[str]) -> None:
+def train_sub(folder: str, config: str, architecture: Path) -> None:
     """Train one SubTransformer into ``runs/demo/FOLDER``."""
-    hat("train-sub", *arguments, f"output={RUNS / folder}", "--restart", quiet=True)
+    arguments = f"architecture={architecture}", f"output={RUNS / folder}", "--restart"
+    hat("train-sub", f"{CONFIGS}/{config}", *arguments, quiet=True)
 
 
 def two_thirds(fastest_ms: float, slowest_ms: float) -> float:
@@ -133,16 +100,14 @@ def hand_made(space: SearchSpace, predictor: LatencyPredictor, limit_ms: float) 
     return max(within, key=lambda candidate: candidate[0])[1]
 
 
-def row(name: str, folder: str, predictor: LatencyPredictor) -> dict[str, Any]:
-    """Score one model on the test set and measure its latency the way the predictor's data were."""
-    model = RUNS / folder
-    printed = hat("evaluate", "evaluate.yaml", f"model={model}", f"output={model / 'evaluation'}", quiet=True)
-    results = json.loads(printed)
+def row(name: str, model: Path, predictor: LatencyPredictor) -> dict[str, Any]:
+    """Score one model on the test set."""
+    line = f"model={model}", f"output={model / 'evaluation'}", "latency=null"
+    results = json.loads(hat("evaluate", f"{CONFIGS}/evaluate.yaml", *line, quiet=True))
     architecture = Architecture.from_dict(json.loads((model / "config.json").read_text())["architecture"])
     return {
         "name": name,
         "predicted_ms": round(predictor.predict_ms(architecture), 2),
-        "measured_ms": round(results["latency"]["total"]["mean_ms"], 2),
         "parameters": results["parameters"],
         "bleu": round(results["bleu"]["tokenized"], 1),
         "architecture": str(architecture),
@@ -170,8 +135,4 @@ def show(rows: list[dict[str, Any]], limit_ms: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("demo: interrupted.", file=sys.stderr)
-        sys.exit(130)
+    run_experiment("demo", main)

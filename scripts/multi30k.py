@@ -10,21 +10,21 @@ while latencies are measured.
 """
 
 import argparse
+import functools
 import json
-import os
-import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from picture import Point, draw
+from running import hat, run_experiment, two_at_a_time
+from timing import latencies_ms
 
-CONFIGS = Path("configs/multi30k")
+from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import LatencySettings
+
+CONFIGS = "configs/multi30k"
 RUNS = Path("runs/multi30k")
-TINY = CONFIGS / "transformer_tiny.json"
 SPLITS = ("test2016", "test2017")
 SHARES = (1.0, 0.5)
 """The limits of the searches, as parts of Transformer-Tiny's latency."""
@@ -37,24 +37,28 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="also train the baseline with its whole published recipe")
     args = parser.parse_args()
 
-    hat("prepare", "prepare.yaml")
-    in_parallel([["train-super", "train_super.yaml", "training.threads=1"], baseline(args.updates)])
+    hat("prepare", f"{CONFIGS}/prepare.yaml")
+    train([["train-super", "train_super.yaml"], baseline(args.updates)])
     if not (RUNS / "predictor" / "metrics.json").exists():
-        hat("measure-latency", "measure_latency.yaml")
-        hat("train-predictor", "train_predictor.yaml")
-    tiny_ms = tiny_latency_ms()
+        hat("measure-latency", f"{CONFIGS}/measure_latency.yaml")
+        hat("train-predictor", f"{CONFIGS}/train_predictor.yaml")
+    device = LatencyPredictor.load(RUNS / "predictor").device
+    assert device is not None, "the predictor's data set was measured here"
+    tiny_ms = tiny_latency_ms(device.settings)
     trainings = []
     for share in SHARES:
         if not (search_folder(share) / "architecture.json").exists():
-            hat("search", "search.yaml", "--latency", f"{share * tiny_ms:.2f}ms", f"output={search_folder(share)}")
+            limit = f"--latency={share * tiny_ms:.2f}ms"
+            hat("search", f"{CONFIGS}/search.yaml", limit, f"output={search_folder(share)}")
         trainings += [from_scratch(share, args.updates), inherited(share, args.updates // 4)]
-    in_parallel(trainings)
+    train(trainings)
     models = ["tiny", *(f"{start}_{share}" for share in SHARES for start in ("scratch", "inherited"))]
     if args.full:
-        hat("train-sub", "train_tiny.yaml", f"output={RUNS}/tiny_full")
+        hat("train-sub", f"{CONFIGS}/train_tiny.yaml", f"output={RUNS}/tiny_full")
         models.append("tiny_full")
     rows = [row(model) for model in models]
-    measure_side_by_side(rows)
+    for values, ms in zip(rows, latencies_ms([RUNS / model for model in models], device.settings), strict=True):
+        values["latency_ms"] = ms
     text = table(rows, tiny_ms, args.updates)
     (RUNS / "table.md").write_text(text + "\n", encoding="utf-8")
     limits = {search_folder(share): round(share * tiny_ms, 2) for share in SHARES}
@@ -98,55 +102,18 @@ def found(share: float) -> list[str]:
     return ["train-sub", "train_sub.yaml", f"architecture={search_folder(share)}/architecture.json"]
 
 
-def in_parallel(commands: Sequence[list[str]]) -> None:
-    """Run trainings two at a time, one thread each."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for done in [pool.submit(hat, *command, "training.threads=1") for command in commands]:
-            done.result()
+def train(commands: Sequence[list[str]]) -> None:
+    """Run trainings two at a time."""
+    two_at_a_time(functools.partial(hat, command, f"{CONFIGS}/{config}", *rest) for command, config, *rest in commands)
 
 
-def hat(command: str, config: str, *arguments: str) -> str:
-    """Run one command, showing it, and return what it printed."""
-    line = [str(CONFIGS / config), *dict.fromkeys(arguments)]
-    print(f"$ hat-{command} {' '.join(line)}", flush=True)
-    result = subprocess.run(
-        [sys.executable, "-m", f"hat.cli.{command.replace('-', '_')}", *line],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if result.returncode:
-        sys.exit(result.returncode)
-    return result.stdout
-
-
-def tiny_latency_ms() -> float:
+def tiny_latency_ms(settings: LatencySettings) -> float:
     """Transformer-Tiny's latency, of which the limits are parts; kept for the next time."""
     kept = RUNS / "tiny_latency.json"
     if not kept.exists():
-        kept.write_text(json.dumps({"mean_ms": statistics.median(latency_ms(TINY) for _ in range(3))}))
-    mean_ms: float = json.loads(kept.read_text())["mean_ms"]
-    return mean_ms
-
-
-def latency_ms(architecture: Path) -> float:
-    """This machine's latency of an architecture, now."""
-    sample = json.loads(hat("measure-latency", "measure_latency.yaml", "--architecture", str(architecture)))
-    mean_ms: float = sample["total"]["mean_ms"]
-    return mean_ms
-
-
-def measure_side_by_side(rows: Sequence[dict[str, Any]], rounds: int = 5) -> None:
-    """Add ``latency_ms`` to the rows: the median of rounds that take the models in turn, as machines change pace."""
-    measured: dict[str, list[float]] = {values["model"]: [] for values in rows}
-    for _ in range(rounds):
-        for model, latencies in measured.items():
-            config = json.loads((RUNS / model / "config.json").read_text())
-            architecture = RUNS / f"{model}.json"
-            architecture.write_text(json.dumps(config["architecture"]))
-            latencies.append(latency_ms(architecture))
-    for values in rows:
-        values["latency_ms"] = statistics.median(measured[values["model"]])
+        kept.write_text(json.dumps({"ms": latencies_ms([RUNS / "tiny"], settings)[0]}))
+    ms: float = json.loads(kept.read_text())["ms"]
+    return ms
 
 
 def row(model: str) -> dict[str, Any]:
@@ -156,7 +123,7 @@ def row(model: str) -> dict[str, Any]:
     for split in SPLITS:
         output = folder / f"evaluation_{split}"
         if not (output / "evaluation.json").exists():
-            hat("evaluate", "evaluate.yaml", f"model={folder}", f"split={split}", f"output={output}")
+            hat("evaluate", f"{CONFIGS}/evaluate.yaml", f"model={folder}", f"split={split}", f"output={output}")
         results = json.loads((output / "evaluation.json").read_text())
         values[split] = (results["bleu"]["tokenized"], results["bleu"]["sacrebleu"]["score"])
         values["parameters"] = results["parameters"]
@@ -184,4 +151,4 @@ def table(rows: Sequence[dict[str, Any]], tiny_ms: float, updates: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_experiment("multi30k", main)

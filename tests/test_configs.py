@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hat.space import Architecture, SearchSpace
 
@@ -48,6 +49,13 @@ def test_settings_load_with_the_command_they_name(
     assert module.main([own_path, "--dry-run"]) == 0, capsys.readouterr().err
     for name in re.findall(r"\bconfigs/\S+", capsys.readouterr().out):
         assert (ROOT / name).exists(), f"{path} names {name}, which does not exist"
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path.name == "evaluate.yaml"], ids=label)
+def test_what_is_evaluated_was_prepared(path: Path) -> None:
+    evaluated, prepared = (yaml.safe_load(file.read_text()) for file in (path, path.with_name("prepare.yaml")))
+    assert evaluated["data"] == prepared["output"]
+    assert evaluated["split"] in prepared["test"]
 
 
 @pytest.mark.parametrize("path", ARCHITECTURES, ids=label)

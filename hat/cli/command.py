@@ -64,18 +64,28 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem = "the disk, or your share of it, is full; make room and start the command again."
-        elif error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
-            problem = f"{error.filename}: must be yours to read and write: {error.strerror}."
-        else:
+    except (OSError, MemoryError, RuntimeError) as error:
+        problem = _machine_problem(error)
+        if problem is None:
             raise
         print(f"{name}: {problem}", file=sys.stderr)
         return 2
     finally:
         log.removeHandler(handler)
     return 0
+
+
+def _machine_problem(error: Exception) -> str | None:
+    """What the machine lacks, when that is what ``error`` says; None for anything else: a fault of hat's."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk, or your share of it, is full; make room and start the command again."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
+        return f"{error.filename}: must be yours to read and write: {error.strerror}."
+    # torch's error by its name, since not every command needs torch; its CPU allocator has none of its own.
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or "can't allocate memory" in str(error):
+        return "out of memory; lower max_tokens (training, search), batch_tokens or the beam (translation)."
+    return None
 
 
 def run_command(

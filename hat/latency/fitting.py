@@ -78,14 +78,16 @@ FITTERS: dict[str, Callable[..., MLP]] = {"mlp": fit_mlp}
 
 
 def _normalisation(features: FloatArray, latency_ms: FloatArray, options: MLPOptions) -> Normalisation:
+    mean_ms = float(latency_ms.mean())
     if options.normalisation == "paper":
-        scale_ms = options.latency_scale_ms or float(latency_ms.mean())
-        return Normalisation((0.0,) * len(PAPER_FEATURE_SCALE), PAPER_FEATURE_SCALE, 0.0, scale_ms)
+        scale_ms = options.latency_scale_ms or mean_ms
+        return Normalisation((0.0,) * len(PAPER_FEATURE_SCALE), PAPER_FEATURE_SCALE, 0.0, scale_ms, mean_ms / 100)
     return Normalisation(
         feature_mean=tuple(features.mean(axis=0).tolist()),
         feature_scale=PAPER_FEATURE_SCALE,
-        latency_mean_ms=float(latency_ms.mean()),
+        latency_mean_ms=mean_ms,
         latency_scale_ms=float(latency_ms.std()) or 1.0,
+        lowest_ms=mean_ms / 100,
     )
 
 

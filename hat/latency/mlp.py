@@ -23,6 +23,9 @@ class Normalisation:
     feature_scale: tuple[float, ...]
     latency_mean_ms: float
     latency_scale_ms: float
+    lowest_ms: float
+    """No prediction is below this: fitted to few or noisy rows, the network can fall below zero for architectures
+    smaller than any it saw, and no limit would then seem impossible."""
 
     def inputs(self, features: FloatArray) -> FloatArray:
         """Normalised features, (n, 10) → (n, 10)."""
@@ -34,7 +37,7 @@ class Normalisation:
 
     def latency_ms(self, outputs: FloatArray) -> FloatArray:
         """The latencies these answers stand for."""
-        return outputs * self.latency_scale_ms + self.latency_mean_ms
+        return np.maximum(outputs * self.latency_scale_ms + self.latency_mean_ms, self.lowest_ms)
 
 
 @dataclass(frozen=True)

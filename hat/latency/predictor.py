@@ -32,6 +32,7 @@ class _Feature(Section):
 class _Latency(Section):
     mean_ms: float
     scale_ms: float = Field(gt=0)
+    lowest_ms: float = Field(gt=0)
 
 
 class _PredictorFile(Section):
@@ -76,13 +77,8 @@ class LatencyPredictor:
         return self.predict_features_ms(np.array([features(item) for item in architectures])).tolist()
 
     def predict_features_ms(self, table: FloatArray) -> FloatArray:
-        """Milliseconds of n architectures given by their features, (n, 10) → (n,).
-
-        Never less than 1 % of the training data's mean: fitted to few or noisy rows, the network can fall below zero
-        for networks smaller than any it saw, and no limit would then seem impossible.
-        """
-        lowest = abs(self.model.normalisation.latency_mean_ms) / 100
-        return np.maximum(self.model.predict_ms(table), lowest)
+        """Milliseconds of n architectures given by their features, (n, 10) → (n,)."""
+        return self.model.predict_ms(table)
 
     def save(self, folder: str | Path) -> None:
         """Write ``predictor.json`` and ``model.safetensors`` atomically."""
@@ -100,7 +96,11 @@ class LatencyPredictor:
                 {"name": name, "mean": mean, "scale": scale}
                 for name, mean, scale in zip(FEATURE_NAMES, means, scales, strict=True)
             ],
-            "latency": {"mean_ms": normalisation.latency_mean_ms, "scale_ms": normalisation.latency_scale_ms},
+            "latency": {
+                "mean_ms": normalisation.latency_mean_ms,
+                "scale_ms": normalisation.latency_scale_ms,
+                "lowest_ms": normalisation.lowest_ms,
+            },
             "weights_sha256": hashlib.sha256(content).hexdigest(),
             "device": None if self.device is None else self.device.model_dump(mode="json"),
         }
@@ -129,6 +129,7 @@ class LatencyPredictor:
             tuple(feature.scale for feature in file.features),
             file.latency.mean_ms,
             file.latency.scale_ms,
+            file.latency.lowest_ms,
         )
         return cls(MLP.from_tensors(tensors, normalisation, str(weights_path)), file.target, file.device)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from hat.artifacts import RunFolder
-from hat.config import Section, read_yaml, shorten
+from hat.config import Section, Seed, read_yaml, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import describe
@@ -36,7 +36,7 @@ class MeasureLatencyConfig(Section):
     """The search space to draw from, or the path of its YAML file; it may be wider than the one to search."""
     samples: int = Field(default=2000, gt=0)
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
-    seed: int = 1
+    seed: Seed = 1
     """Decides which architectures are drawn."""
     settings: LatencySettings
     """What is timed."""
@@ -61,11 +61,12 @@ def measure_latency(
         return _measure_files(architecture, device)
     architectures = draw_architectures(config.space, config.samples, config.seed)
     csv_path, device_path = config.output / "latency.csv", config.output / DEVICE_FILE
+    run = RunFolder(config.output, config, "hat-measure-latency")
     if restart:
         csv_path.unlink(missing_ok=True)
     if csv_path.exists():
         _check_same(config, device)
-    run = RunFolder(config.output, config, "hat-measure-latency")
+    run.announce()
     device.write(device_path)
     writer = LatencyWriter(csv_path)
     done = writer.architectures()

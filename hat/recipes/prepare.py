@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from hat.artifacts import RunFolder, make_folder, write_json
-from hat.config import Section, load_config
+from hat.config import Section, Seed, load_config
 from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
@@ -58,7 +58,7 @@ class PrepareConfig(Section):
     """Training pairs whose longer side is more than this many times the shorter are dropped; null keeps all."""
     workers: int = Field(default=1, ge=1)
     """Processes; the result does not depend on it."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Draws the lines that sentencepiece learns from, where there are more than ``tokenizer.sample_lines``."""
     overwrite: bool = False
     """Replace a data-bin folder that was made with other settings or from other files."""

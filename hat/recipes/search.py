@@ -14,7 +14,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from hat.artifacts import RunFolder, write_json, write_text
-from hat.config import Section
+from hat.config import Section, Seed
 from hat.data.batching import Batch, validation_batches
 from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
@@ -33,6 +33,7 @@ from hat.training.world import World
 logger = logging.getLogger(__name__)
 
 _ARCHITECTURE, _PARETO, _HISTORY = "architecture.json", "pareto.json", "history.jsonl"
+_NEAR_LIMIT = 0.05
 
 
 class SearchConfig(Section):
@@ -50,7 +51,7 @@ class SearchConfig(Section):
     """Name of that split."""
     latency_limit_ms: float = Field(gt=0)
     """Highest latency of the SubTransformer. No default: it is the question being asked."""
-    seed: int = 1
+    seed: Seed = 1
     """Decides every random choice of the search."""
     evolution: EvolutionConfig = EvolutionConfig()
     max_tokens: int = Field(default=8192, gt=0)
@@ -188,9 +189,9 @@ def _best_measured(
 
 
 def _measured_ms(net: Transformer, settings: LatencySettings, limit_ms: float) -> float:
-    """This machine's latency; over the limit, the median of three, which one burst of other load cannot move."""
+    """This machine's latency; near the limit or over it, the median of three, which one burst of load cannot move."""
     measured = [measure(net, settings).total.mean_ms]
-    if measured[0] > limit_ms:
+    if measured[0] > (1 - _NEAR_LIMIT) * limit_ms:
         measured += [measure(net, settings).total.mean_ms for _ in range(2)]
     return statistics.median(measured)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from hat.artifacts import RunFolder, atomic_path, write_json
-from hat.config import Section
+from hat.config import Section, Seed
 from hat.latency.accuracy import Accuracy
 from hat.latency.dataset import LatencyDataset, Split, Target
 from hat.latency.fitting import FITTERS, MLPOptions
@@ -31,7 +31,7 @@ class TrainPredictorConfig(Section):
     """Which latency is predicted: ``total`` (encoder and decoder), ``encoder`` or ``decoder``."""
     train_rows: int | None = Field(default=None, gt=0)
     """Rows to train on; null takes eight tenths."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Of the 8:1:1 split (a permutation of all rows whose last tenth is the test part), weights and batches."""
     mlp: MLPOptions = MLPOptions()
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 
-from hat.artifacts import RunFolder, make_folder
-from hat.config import Section
+from hat.artifacts import RunFolder, check_owner, make_folder
+from hat.config import Section, Seed
 from hat.data.batching import Batch, TrainingBatches, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError
 from hat.nn.files import MODEL_FILES
 from hat.training.checkpoint import CheckpointFolder
+from hat.training.progress import check_tensorboard
 from hat.training.trainer import TrainingConfig
 from hat.training.world import World
 
@@ -27,7 +27,7 @@ class TrainConfig(Section):
     """Folder of the model."""
     data: Path
     """A folder that hat-prepare made."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
     """Decides every random choice: weights, batches, dropout, and which SubTransformer an update trains."""
     training: TrainingConfig
 
@@ -104,8 +104,8 @@ def open_run(
         restart: forget the checkpoints and the model of an earlier run.
 
     Raises:
-        ConfigError: if the folder holds a run with other settings, or a model without the state it could go on from;
-            nothing in it is changed then.
+        ConfigError: if the folder holds what another command made, a run with other settings, or a model without the
+            state it could go on from, or if TensorBoard is wanted and not installed; nothing in it is changed then.
         DataError: if its state is damaged, or the data folder lacks its tokeniser.
     """
     settings = config.model_dump(mode="json")
@@ -115,19 +115,24 @@ def open_run(
     settings["training.accumulate times processes"] = config.training.accumulate * world.size
     checkpoints = CheckpointFolder(config.output / "checkpoints", config.training.keep_last, {**settings, **contents})
     if world.is_main:
-        if restart:
+        check_owner(config.output, command)
+        if config.training.tensorboard:
+            check_tensorboard()
+        TextCodec.load(config.data / "tokenizer")
+        if restart:  # the checks are done: from here on nothing but a fault stops this run
             checkpoints.clear()
             for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
                 (config.output / name).unlink(missing_ok=True)
         checkpoints.remove_leftovers()
     state = world.share(checkpoints.load_state() if world.is_main else None)
-    if state is None and (config.output / MODEL_FILES[0]).exists():
+    if world.is_main and state is None and (config.output / MODEL_FILES[0]).exists():
         raise ConfigError(
             f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
             "folder, or replace it with --restart."
         )
     run = RunFolder(config.output, config, command, writes=world.is_main)
+    run.announce()
     run.forget_after(0 if state is None else state["update"])
     if world.is_main:
-        copy_tokenizer(config.data, config.output)  # now, so that what it lacks is found out before the training
+        copy_tokenizer(config.data, config.output)
     return run, checkpoints, state

@@ -113,11 +113,11 @@ def evolutionary_search(
     population = search.first_population()
     for number in range(config.generations + 1):
         scored_before = len(search.scored)
-        candidates = sorted((search.evaluate(member) for member in population), key=_by_score)
-        mean = sum(candidate.score for candidate in candidates) / len(candidates)
-        on_generation(Generation(number, candidates[0], mean, len(search.scored) - scored_before))
+        population = sorted(population, key=lambda member: _by_score(search.evaluate(member)))
+        mean = sum(search.evaluate(member).score for member in population) / len(population)
+        on_generation(Generation(number, search.evaluate(population[0]), mean, len(search.scored) - scored_before))
         if number < config.generations:
-            population = search.next_population(candidates[: config.parents])
+            population = search.next_population(population[: config.parents])
     return sorted(search.scored.values(), key=_by_score)
 
 
@@ -238,9 +238,8 @@ class _Evolution:
             "widen the space towards smaller networks."
         )
 
-    def next_population(self, best: Sequence[Candidate]) -> list[_Member]:
-        """The best candidates and their children."""
-        parents = [_Member(gene_of(self.space, c.architecture), c.architecture, c.latency_ms) for c in best]
+    def next_population(self, parents: Sequence[_Member]) -> list[_Member]:
+        """The parents and their children, who inherit from the whole genes, layers that are not active included."""
         genes = [parent.gene for parent in parents]
         population = self.fill(parents, self.config.mutations, lambda: self.mutate(self.rng.choice(genes)))
         return self.fill(

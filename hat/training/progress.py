@@ -1,5 +1,6 @@
 """What a training run shows: a bar on a terminal, lines elsewhere, and the same numbers in ``metrics.jsonl``."""
 
+import importlib.util
 import logging
 import math
 import sys
@@ -105,12 +106,16 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def _tensorboard_writer(run: RunFolder, update: int) -> Any:
-    """A writer that hides what an interrupted run wrote after ``update``: it is made again."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+def check_tensorboard() -> None:
+    """Raise ConfigError if TensorBoard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "training.tensorboard: needs the package tensorboard, which is not installed; pip install 'hat[report]'."
-        ) from None
+        )
+
+
+def _tensorboard_writer(run: RunFolder, update: int) -> Any:
+    """A writer that hides what an interrupted run wrote after ``update``: it is made again."""
+    from torch.utils.tensorboard import SummaryWriter  # an extra, and slow to import
+
     return SummaryWriter(str(run.path / "tensorboard"), purge_step=update + 1)

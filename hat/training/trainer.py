@@ -63,7 +63,7 @@ class TrainingConfig(Section):
     """Also write TensorBoard event files (needs the extra ``report``)."""
 
 
-_STOP_CHECK_EVERY = 10
+_STOP_CHECK_BATCHES = 8
 
 
 class Trainer:
@@ -235,10 +235,14 @@ class Trainer:
         return results
 
     def _agree_to_stop(self, stopped: bool) -> bool:
-        """Whether to stop now; several processes ask each other every few updates only."""
+        """Whether to stop now; processes on GPUs ask each other every few batches only, since asking waits for them.
+
+        An interruption must end soon: torchrun kills what is still there after half a minute.
+        """
         if self.world.size == 1:
             return stopped
-        return self.update % _STOP_CHECK_EVERY == 0 and self.world.any(stopped)
+        every = max(_STOP_CHECK_BATCHES // self.config.accumulate, 1) if self.world.device.type == "cuda" else 1
+        return self.update % every == 0 and self.world.any(stopped)
 
     def _save(self, checkpoint: bool) -> None:
         """Save the state, and as a ``checkpoint`` the weights among the last ones too."""

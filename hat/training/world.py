@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hat.errors import ConfigError
 from hat.nn.device import choose_device
 
 StateType = TypeVar("StateType")
@@ -85,14 +86,17 @@ def join_world(device_name: str) -> Iterator[World]:
 
     ``torchrun`` sets RANK, WORLD_SIZE, LOCAL_RANK and the address of the main process; without them the process is
     alone. GPUs talk through nccl, CPUs through gloo.
+
+    Raises:
+        ConfigError: if there is no such device, or not one GPU for each process of this machine.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = choose_device(device_name)
+    device = choose_device(device_name, "training.device")
     if size == 1:
         yield World(0, 1, device)
         return
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        device = _own_gpu(device)
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
@@ -100,3 +104,18 @@ def join_world(device_name: str) -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    """The GPU of this process: each of a machine's processes takes the one of its own number."""
+    if device.index is not None:
+        raise ConfigError(
+            f"training.device: must be cuda or auto with several processes, each takes a GPU of its own, is {device}."
+        )
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        raise ConfigError(
+            f"torchrun: --nproc-per-node must be at most the number of GPUs, {count}, is more; or set "
+            "training.device=cpu."
+        )
+    return torch.device("cuda", number)

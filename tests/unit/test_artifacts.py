@@ -148,6 +148,8 @@ class Example(Section):
 def test_a_run_folder_says_what_ran_and_what_it_cost(tmp_path: Path) -> None:
     config = Example(output=tmp_path / "run")
     run = RunFolder(config.output, config, "hat-example")
+    assert only_files(run.path) == []
+    run.announce()
     info = read_json(run.path / "run.json", "a run")
     assert (info["command"], info["version"], info["seed"]) == ("hat-example", __version__, 5)
     assert {"commit", "host", "machine", "python", "started"} <= info.keys()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hat import __version__
 from hat.cli.command import run_command, run_guarded
@@ -125,6 +126,24 @@ def test_an_interruption_is_status_130(config: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_too_little_memory_is_one_line(config: Path, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    def recipe(config: Example) -> None:
+        raise error
+
+    assert command(config, recipe=recipe) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("hat-example: out of memory; lower max_tokens")
+
+
+@pytest.mark.parametrize(
     ("number", "filename", "message"),
     [
         (errno.ENOSPC, None, "the disk, or your share of it, is full"),
@@ -155,6 +174,7 @@ def test_only_what_is_missing_is_asked_for(capsys: pytest.CaptureFixture[str]) -
     "error",
     [
         ValueError("a bug"),
+        RuntimeError("a bug"),
         AssertionError("a bug"),
         OSError(errno.EIO, "broken"),
         OSError(errno.EACCES, "no file"),

@@ -137,6 +137,7 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         ("weights: {x: big}", "weights.x: must be a valid number, .*, is 'big'"),
         ("limit: often", "limit: must be a whole number or must be 'auto', is 'often'"),
         ("3: 4", "3: keys must be strings|3: keys should be strings"),
+        ("names: [a, 5]", r"names.1: must be text \(a number or true, false, null in quotes\), is 5"),
         ("seed: x\nrate: 2", "seed: must be a whole number, is 'x'; rate: must be less than"),
         (f"names: {'x' * 500}", "names: must be a list, is 'x{{50,60}}...$"),
     ],

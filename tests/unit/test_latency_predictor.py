@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -71,14 +71,20 @@ def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
 
 
-def test_no_latency_below_one_percent_of_the_mean() -> None:
-    normalisation = Normalisation((0.0,) * 10, (1.0,) * 10, latency_mean_ms=50.0, latency_scale_ms=1.0)
+def test_no_latency_below_the_lowest() -> None:
+    normalisation = Normalisation((0.0,) * 10, (1.0,) * 10, latency_mean_ms=50.0, latency_scale_ms=1.0, lowest_ms=0.5)
     line = np.eye(1, 10)  # the first feature, the encoder's width
     model = MLP(normalisation, ((line, np.array([-800.0])),))
     table = np.array([features(SPACE.smallest()), features(SPACE.largest())])
-    assert model.predict_ms(table).tolist() == [table[0, 0] - 750, table[1, 0] - 750]
     assert LatencyPredictor(model).predict_features_ms(table).tolist() == [0.5] * 2
     assert LatencyPredictor(model).predict_features_ms(table + 300).tolist() == [table[0, 0] - 450, table[1, 0] - 450]
+
+
+@pytest.mark.parametrize("normalisation", ["centred", "paper"])
+def test_the_lowest_is_one_percent_of_the_mean(normalisation: Literal["centred", "paper"]) -> None:
+    _, train = some_data(20, 1, linear)
+    model = fit_mlp(train, train, MLPOptions(hidden_dims=(4,), steps=1, normalisation=normalisation), seed=1)
+    assert model.normalisation.lowest_ms == train[1].mean() / 100 > 0
 
 
 def test_one_by_one_and_all_together_are_equal() -> None:
@@ -124,7 +130,7 @@ def test_normalisation() -> None:
     assert np.allclose(centred.outputs(train[1]).std(), 1)
     assert np.allclose(centred.latency_ms(centred.outputs(train[1])), train[1])
     paper = fit_mlp(train, valid, MLPOptions(steps=1, normalisation="paper", latency_scale_ms=200), 1).normalisation
-    assert paper == Normalisation((0.0,) * 10, PAPER_FEATURE_SCALE, 0.0, 200)
+    assert paper == Normalisation((0.0,) * 10, PAPER_FEATURE_SCALE, 0.0, 200, paper.lowest_ms)
 
 
 def test_early_stopping_keeps_the_weights_that_do_best_on_the_validation_rows() -> None:

@@ -1,6 +1,7 @@
 """Which folders training takes from and writes into, and which it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,30 @@ def test_a_folder_belongs_to_one_command(runs: Path, tmp_path: Path, capsys: pyt
     model = str(tmp_path / "sub")
     assert evaluate([model, f"data={runs / 'task' / 'bin'}", f"output={model}"]) == 2
     assert "sub: must not hold what hat-train-sub made; choose another output folder." in failure(capsys)
+    assert content(tmp_path / "sub") == before
+
+
+@pytest.mark.parametrize("reason", ["another command's folder", "no tensorboard", "no tokeniser"])
+def test_a_restart_that_is_refused_deletes_nothing(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    assert run_sub(runs, tmp_path) == 0
+    data, arguments, message = runs / "task" / "bin", [], "must not hold what hat-train-sub made"
+    settings = super_settings(data, tmp_path / "sub", max_updates=1)
+    command = [train_super, write_yaml(tmp_path / "super.yaml", settings)]
+    if reason != "another command's folder":
+        command = [train_sub, str(tmp_path / "sub.yaml")]
+    if reason == "no tensorboard":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        arguments, message = ["training.tensorboard=true"], "needs the package tensorboard"
+    if reason == "no tokeniser":
+        shutil.copytree(data, tmp_path / "bin")
+        shutil.rmtree(tmp_path / "bin" / "tokenizer")
+        arguments, message = [f"data={tmp_path / 'bin'}"], "no such file"
+    before = content(tmp_path / "sub")
+    main, config = command
+    assert main([config, "--restart", *arguments]) == 2
+    assert message in failure(capsys)
     assert content(tmp_path / "sub") == before
 
 
