@@ -60,11 +60,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """Training, validation or test text, written to ``tok/`` under ``file_name`` with the language put in."""
+    """Training, validation or test text, written to ``tok/`` under ``file_name`` with the language put in.
+
+    With ``untouched``, only the target goes to ``raw/``, as it is, for sacreBLEU.
+    """
 
     file_name: str
     parts: tuple[Part, ...]
     clean: CleanRules | None = None
+    untouched: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def _cores() -> int:
 
 
 def prepare(corpus: Corpus, output: Path, given: Path | None, workers: int) -> Path:
-    """Write every split that is not there yet; returns the folder ``output/tok``.
+    """Write every split that is not there yet; returns the folder ``output/tok``, beside which ``raw`` may lie.
 
     Raises:
         ConfigError: if sacremoses is needed and not installed.
@@ -125,7 +129,7 @@ def prepare(corpus: Corpus, output: Path, given: Path | None, workers: int) -> P
     sources = Sources(corpus.downloads, output, given)
     with Workers(workers) as pool:
         for split in corpus.splits:
-            outputs = _outputs(corpus, split, output / "tok")
+            outputs = _outputs(corpus, split, output)
             if all(path.exists() for path in outputs):
                 logger.info("%s: is there already, kept", split.file_name)
             else:
@@ -135,20 +139,25 @@ def prepare(corpus: Corpus, output: Path, given: Path | None, workers: int) -> P
 
 def split_paths(corpus: Corpus, output: Path) -> list[Path]:
     """Every file that :func:`prepare` writes for ``hat-prepare``."""
-    return [path for split in corpus.splits for path in _outputs(corpus, split, output / "tok")]
+    return [path for split in corpus.splits for path in _outputs(corpus, split, output)]
 
 
-def _outputs(corpus: Corpus, split: Split, folder: Path) -> list[Path]:
+def _outputs(corpus: Corpus, split: Split, output: Path) -> list[Path]:
     """The files of a split: source, target, and the same for validation where that is cut from training."""
     languages = corpus.text.source_language, corpus.text.target_language
+    if split.untouched:
+        return [output / "raw" / split.file_name.format(language=languages[1])]
     names = [split.file_name.format(language=language) for language in languages]
     if split.clean is not None and corpus.valid_every is not None:
         names += [f"valid.{language}.gz" for language in languages]
-    return [folder / name for name in names]
+    return [output / "tok" / name for name in names]
 
 
 def _write_split(corpus: Corpus, split: Split, sources: Sources, outputs: list[Path], pool: Workers) -> None:
-    work = functools.partial(process, text=corpus.text, clean=split.clean)
+    text = corpus.text
+    if split.untouched:
+        text = TextRules(text.source_language, text.target_language, tokenize=False, normalize=False)
+    work = functools.partial(process, text=text, clean=split.clean)
     dropped: Counter[str] = Counter()
     kept = 0
     try:
@@ -159,7 +168,8 @@ def _write_split(corpus: Corpus, split: Split, sources: Sources, outputs: list[P
                 for pair in chunk.pairs:
                     kept += 1
                     held_out = len(files) == 4 and kept % (corpus.valid_every or 1) == 0
-                    for file, line in zip(files[2:] if held_out else files[:2], pair, strict=True):
+                    into = files[2:] if held_out else files[:2]
+                    for file, line in zip(into, pair[-len(into) :], strict=True):
                         file.write(line + "\n")
             if kept == 0:
                 raise DataError(
@@ -180,7 +190,10 @@ def _chunks(split: Split, sources: Sources) -> Iterator[Chunk]:
         else:
             names = str(part.source), str(part.target)
             found = sources.members(part.archive, names)
-            pairs = parallel_lines(found[names[0]], found[names[1]], _READERS[part.layout])
+            read = _READERS[part.layout]
+            if split.untouched and part.layout == "segments":
+                read = functools.partial(segment_lines, plain_apostrophes=False)
+            pairs = parallel_lines(found[names[0]], found[names[1]], read)
             yield from chunked(pairs, f"{found[names[0]]} and {found[names[1]]}", _CHUNK_PAIRS)
 
 

@@ -24,8 +24,11 @@ def plain_lines(path: Path) -> Iterator[bytes]:
     return raw_lines(path)
 
 
-def segment_lines(path: Path) -> Iterator[bytes]:
+def segment_lines(path: Path, plain_apostrophes: bool = True) -> Iterator[bytes]:
     """The ``<seg>`` elements of an SGML or XML test set, in order, with entities resolved.
+
+    The usual recipes write the typographic apostrophe of test sets as the plain one of the training text; that can be
+    turned off.
 
     The file is searched, not interpreted: nothing in it is ever included or run, and the many public sets that are not
     well-formed are read all the same.
@@ -36,8 +39,8 @@ def segment_lines(path: Path) -> Iterator[bytes]:
     if not segments:
         raise DataError(f"{path}: must hold <seg> elements, holds none; is it an SGML or XML test set?")
     for segment in segments:
-        # The usual recipes write the typographic apostrophe of test sets as the plain one of the training text.
-        yield " ".join(html.unescape(segment).replace("’", "'").split()).encode()
+        text = html.unescape(segment)
+        yield " ".join((text.replace("’", "'") if plain_apostrophes else text).split()).encode()
 
 
 def iwslt_lines(path: Path) -> Iterator[bytes]:

@@ -14,6 +14,10 @@ _ARCHIVE = "de-en.tgz"
 _URL = "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz"  # a copy; the original site is closed
 _TESTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 
+_TEST_SET = tuple(
+    Part(_ARCHIVE, f"IWSLT14.{name}.de-en.de.xml", f"IWSLT14.{name}.de-en.en.xml", "segments") for name in _TESTS
+)
+
 CORPUS = Corpus(
     name="iwslt14_deen",
     text=TextRules("de", "en", normalize=False, lowercase=True),
@@ -24,13 +28,8 @@ CORPUS = Corpus(
             (Part(_ARCHIVE, "train.tags.de-en.de", "train.tags.de-en.en", "iwslt"),),
             clean=CleanRules(max_words=175),
         ),
-        Split(
-            "test.{language}.gz",
-            tuple(
-                Part(_ARCHIVE, f"IWSLT14.{name}.de-en.de.xml", f"IWSLT14.{name}.de-en.en.xml", "segments")
-                for name in _TESTS
-            ),
-        ),
+        Split("test.{language}.gz", _TEST_SET),
+        Split("test.{language}.gz", _TEST_SET, untouched=True),
     ),
     valid_every=23,
 )

@@ -20,11 +20,16 @@ def _split(name: str) -> Split:
     return Split(f"{stem}.{{language}}.gz", (Part(_ARCHIVE, f"tok/{stem}.en", f"tok/{stem}.de"),))
 
 
+def _untouched(name: str) -> Split:
+    """A test set before it was lower-cased and tokenised, which sacreBLEU compares with."""
+    return Split(f"{name}.{{language}}.gz", (Part(_ARCHIVE, f"raw/{name}.en", f"raw/{name}.de"),), untouched=True)
+
+
 CORPUS = Corpus(
     name="multi30k",
     text=TextRules("en", "de", tokenize=False, normalize=False),
     downloads={_ARCHIVE: _URL},
-    splits=tuple(_split(name) for name in _SETS),
+    splits=(*(_split(name) for name in _SETS), *(_untouched(name) for name in _SETS if name.startswith("test"))),
 )
 
 

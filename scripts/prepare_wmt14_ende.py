@@ -16,6 +16,8 @@ _NEWS = "training-parallel-nc-v11.tgz"
 _DEV = "dev.tgz"
 _TEST = "test-full.tgz"
 
+_TEST_SET = (Part(_TEST, "newstest2014-deen-src.en.sgm", "newstest2014-deen-ref.de.sgm", "segments"),)
+
 CORPUS = Corpus(
     name="wmt14_ende",
     text=TextRules("en", "de"),
@@ -31,10 +33,8 @@ CORPUS = Corpus(
             "valid.{language}.gz",
             (Part(_DEV, "newstest2013.en", "newstest2013.de"),),
         ),
-        Split(
-            "test.{language}.gz",
-            (Part(_TEST, "newstest2014-deen-src.en.sgm", "newstest2014-deen-ref.de.sgm", "segments"),),
-        ),
+        Split("test.{language}.gz", _TEST_SET),
+        Split("test.{language}.gz", _TEST_SET, untouched=True),
         Split(
             "train.{language}.gz",
             (

@@ -19,6 +19,8 @@ _GIGA = "training-giga-fren.tar"
 _DEV = "dev.tgz"
 _TEST = "test-full.tgz"
 
+_TEST_SET = (Part(_TEST, "newstest2014-fren-src.en.sgm", "newstest2014-fren-ref.fr.sgm", "segments"),)
+
 CORPUS = Corpus(
     name="wmt14_enfr",
     text=TextRules("en", "fr", aggressive_hyphens=True),
@@ -39,10 +41,8 @@ CORPUS = Corpus(
                 Part(_DEV, "newstest2013.en", "newstest2013.fr"),
             ),
         ),
-        Split(
-            "test.{language}.gz",
-            (Part(_TEST, "newstest2014-fren-src.en.sgm", "newstest2014-fren-ref.fr.sgm", "segments"),),
-        ),
+        Split("test.{language}.gz", _TEST_SET),
+        Split("test.{language}.gz", _TEST_SET, untouched=True),
         Split(
             "train.{language}.gz",
             (

@@ -19,6 +19,8 @@ _TITLES = "wikititles-v1.de-en.tsv.gz"
 _RAPID = "rapid2019.de-en.zip"
 _DEV = "dev.tgz"
 
+_TEST_SET = (Part(_DEV, "newstest2018-ende-src.en.sgm", "newstest2018-ende-ref.de.sgm", "segments"),)
+
 CORPUS = Corpus(
     name="wmt19_ende",
     text=TextRules("en", "de"),
@@ -36,10 +38,8 @@ CORPUS = Corpus(
             "valid.{language}.gz",
             (Part(_DEV, "newstest2017-ende-src.en.sgm", "newstest2017-ende-ref.de.sgm", "segments"),),
         ),
-        Split(
-            "test.{language}.gz",
-            (Part(_DEV, "newstest2018-ende-src.en.sgm", "newstest2018-ende-ref.de.sgm", "segments"),),
-        ),
+        Split("test.{language}.gz", _TEST_SET),
+        Split("test.{language}.gz", _TEST_SET, untouched=True),
         Split(
             "train.{language}.gz",
             (

@@ -78,8 +78,6 @@ class BinaryChunk:
     """Source lines as they were given (evaluation sets only)."""
     target_text: list[str] = field(default_factory=list)
     """Target lines as they were given (evaluation sets only)."""
-    target_words: list[str] = field(default_factory=list)
-    """Target lines as words with spaces between (evaluation sets only)."""
 
 
 def count_words(
@@ -128,7 +126,7 @@ def binarize(chunk: Chunk, folder: str, pair_filter: PairFilter | None) -> Binar
     codec = _codec(folder)
     source_rows: list[list[int]] = []
     target_rows: list[list[int]] = []
-    result_text: tuple[list[str], list[str], list[str]] = ([], [], [])
+    result_text: tuple[list[str], list[str]] = ([], [])
     dropped: Counter[str] = Counter()
     for number, source, target in chunk.pairs():
         source_ids, target_ids = codec.encode_source(source), codec.encode_target(target)
@@ -138,9 +136,8 @@ def binarize(chunk: Chunk, folder: str, pair_filter: PairFilter | None) -> Binar
                     raise DataError(
                         f"{path}, line {number}: must hold text, is empty; remove the pair from both files."
                     )
-            lines = single_line(source), single_line(target), codec.target_words(target)
-            for texts, line in zip(result_text, lines, strict=True):
-                texts.append(line)
+            for texts, line in zip(result_text, (source, target), strict=True):
+                texts.append(single_line(line))
         elif reason := pair_filter.reason(len(source_ids) - 1, len(target_ids) - 1):
             dropped[reason] += 1
             continue

@@ -47,6 +47,12 @@ class TextCodec:
         """A reference in the form :meth:`decode_target_words` gives hypotheses."""
         return self.target_tokenizer.join_words(self.target_tokenizer.split(line))
 
+    def target_text(self, line: str) -> str:
+        """A reference in the form :meth:`decode_target` gives hypotheses: text that came split is put together."""
+        if self.target_tokenizer.settings.detokenize == "none":
+            return line
+        return self.target_tokenizer.join(self.target_tokenizer.split(line))
+
     def _target_pieces(self, ids: Iterable[int]) -> list[str]:
         kept = []
         for index in ids:

@@ -28,6 +28,13 @@ class TextPair(Section):
         return self
 
 
+class TestText(TextPair):
+    """Parallel text that translations are scored with."""
+
+    reference: Paths | None = Field(default=None, min_length=1)
+    """The target text before anything was done to it, for sacreBLEU; null takes ``target``."""
+
+
 class TokenizerConfig(Section):
     """How lines become pieces: learnt from the training text, or with files that are given."""
 
@@ -51,19 +58,24 @@ class TokenizerConfig(Section):
     """Turn the text to lower case."""
     pretokenize: Literal["none", "moses"] = "none"
     """``moses`` splits raw text into words first (whitespace, bpe); needs sacremoses."""
+    detokenize: Literal["none", "moses"] = "none"
+    """``moses``: the text was split by Moses' rules before, and translations are put together again; needs
+    sacremoses (whitespace, bpe)."""
     bpe_marks: bool = False
     """The text was split by BPE before; pieces ending in ``@@`` belong to the next one (whitespace)."""
 
     @model_validator(mode="after")
     def _fits_kind(self) -> "TokenizerConfig":
         fitting = {
-            "whitespace": {"pretokenize", "bpe_marks"},
-            "bpe": {"joint", "merges", "codes", "pretokenize"},
+            "whitespace": {"pretokenize", "detokenize", "bpe_marks"},
+            "bpe": {"joint", "merges", "codes", "pretokenize", "detokenize"},
             "sentencepiece": {"joint", "vocab_size", "model_type", "sample_lines", "model"},
         }[self.kind] | {"kind", "lowercase"}
         for name, field in type(self).model_fields.items():
             if name not in fitting and getattr(self, name) != field.default:
                 raise ValueError(f"{name} is no setting of kind: {self.kind}; remove it")
+        if self.pretokenize != "none" and self.detokenize != "none":
+            raise ValueError("detokenize is for text that comes split; pretokenize undoes itself, remove one of them")
         for learn, given in {"bpe": ("merges", "codes"), "sentencepiece": ("vocab_size", "model")}.items():
             if self.kind == learn and (getattr(self, given[0]) is None) == (getattr(self, given[1]) is None):
                 raise ValueError(f"kind: {self.kind} needs either {given[0]} (to learn) or {given[1]} (files)")
@@ -75,7 +87,8 @@ class TokenizerConfig(Section):
             kind=self.kind,
             lowercase=self.lowercase,
             pretokenize=self.pretokenize,
-            language=language if self.pretokenize == "moses" else None,
+            detokenize=self.detokenize,
+            language=language if "moses" in (self.pretokenize, self.detokenize) else None,
             bpe_marks=self.bpe_marks,
         )
 

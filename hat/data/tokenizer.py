@@ -34,6 +34,9 @@ class TokenizerSettings(Section):
     """Turn the text to lower case."""
     pretokenize: Literal["none", "moses"] = "none"
     """``moses`` splits raw text into words first and puts them together again after; not for sentencepiece."""
+    detokenize: Literal["none", "moses"] = "none"
+    """``moses`` puts the words of text that was split by Moses' rules before together again, and writes its escapes
+    (``&apos;``, ``@-@``) as what they stand for."""
     language: str | None = None
     """Language code, needed by ``moses``."""
     bpe_marks: bool = False
@@ -64,28 +67,35 @@ class WordSplitter:
     """Text ↔ words: at spaces, or with Moses' rules.
 
     Raises:
-        ConfigError: if ``moses`` is asked for without a language, or sacremoses is not installed.
+        ConfigError: if ``moses`` is asked for without a language, or sacremoses is not installed. Text that comes
+            split needs it only to be put together again, so a device can go without.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
-        self._lowercase = settings.lowercase
+        self._settings = settings
         self._tokenize: Callable[[str], list[str]] = str.split
-        self._detokenize: Callable[[list[str]], str] = " ".join
+        if "moses" in (settings.pretokenize, settings.detokenize) and not settings.language:
+            raise ConfigError("pretokenize or detokenize: moses needs a language; set one.")
         if settings.pretokenize == "moses":
-            if not settings.language:
-                raise ConfigError("pretokenize: moses needs a language; set one.")
             moses = _import_sacremoses()
             self._tokenize = functools.partial(moses.MosesTokenizer(settings.language).tokenize, escape=False)
-            self._detokenize = functools.partial(moses.MosesDetokenizer(settings.language).detokenize, unescape=False)
 
     def split(self, line: str) -> list[str]:
         """The words of a line, in lower case if so set."""
         words = self._tokenize(line)
-        return [word.lower() for word in words] if self._lowercase else words
+        return [word.lower() for word in words] if self._settings.lowercase else words
 
     def join(self, words: list[str]) -> str:
         """The words as running text."""
         return self._detokenize(words)
+
+    @functools.cached_property
+    def _detokenize(self) -> Callable[[list[str]], str]:
+        escaped = self._settings.detokenize == "moses"
+        if not escaped and self._settings.pretokenize == "none":
+            return " ".join
+        moses = _import_sacremoses().MosesDetokenizer(self._settings.language)
+        return functools.partial(moses.detokenize, unescape=escaped)
 
 
 class WhitespaceTokenizer:
@@ -280,6 +290,6 @@ def _import_sacremoses() -> Any:
         import sacremoses
     except ImportError:
         raise ConfigError(
-            "pretokenize: moses needs the package sacremoses, which is not installed; run pip install 'hat[corpora]'."
+            "Moses' rules need the package sacremoses, which is not installed; run pip install 'hat[corpora]'."
         ) from None
     return sacremoses

@@ -34,28 +34,29 @@ def split_compounds(line: str) -> str:
     return _COMPOUND.sub(r"\1 ##AT##-##AT## \2", line)
 
 
-def compound_split_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+def compound_split_bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> float:
     """Tokenised BLEU after cutting hyphenated compounds on both sides, as WMT'14 results are reported.
 
     Source: HAT (arXiv:2005.14187), section 3.2.
     """
     return tokenized_bleu(
-        [split_compounds(line) for line in hypotheses], [split_compounds(line) for line in references]
+        [split_compounds(line) for line in hypotheses], [split_compounds(line) for line in references], lowercase
     )
 
 
-def sacre_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def sacre_bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> dict[str, Any]:
     """BLEU of plain text with sacreBLEU's own tokenisation: ``{"score": …, "signature": …}``.
 
     Args:
         hypotheses: one translation a line, as people write it.
         references: the untouched reference text.
+        lowercase: compare without case; the signature says so.
 
     Raises:
         DataError: if the numbers of lines differ or are zero.
     """
     _check(hypotheses, references)
-    metric = BLEU(force=True)  # no warning about text that looks tokenised; the score is the same
+    metric = BLEU(force=True, lowercase=lowercase)  # no warning about text that looks tokenised; the score is the same
     score = metric.corpus_score(list(hypotheses), [list(references)])
     return {"score": float(score.score), "signature": str(metric.get_signature())}
 

@@ -44,10 +44,13 @@ class EvaluateConfig(Section):
     """Text to translate, plain or .gz."""
     target: Path | None = None
     """Its reference translation, line by line."""
+    reference: Path | None = None
+    """The reference before it was split into words, for sacreBLEU; null takes ``target``, put together again where the
+    tokeniser knows how."""
     output: Path | None = None
     """Folder for the translations and the results; null only prints the results."""
     lowercase: bool = False
-    """Compare tokenised BLEU without case."""
+    """Compute BLEU and sacreBLEU without case."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Of the loss that is reported; the perplexity is without."""
     batch_tokens: int = Field(default=4096, gt=0)
@@ -65,6 +68,8 @@ class EvaluateConfig(Section):
         texts = (self.source is not None, self.target is not None)
         if (self.data is not None) == any(texts) or texts[0] != texts[1]:
             raise ValueError("either data, or both source and target must be given, and not all three")
+        if self.data is not None and self.reference is not None:
+            raise ValueError("reference must be left out with data, which hat-prepare gave its own")
         return self
 
 
@@ -75,7 +80,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         ConfigError, DataError: if model, text and settings do not fit together.
     """
     use_threads(config.threads)
-    source, target = _texts(config)
+    source, target, untouched = _texts(config)
     net, codec = load_model(config.model, config.architecture)
     device = choose_device(config.device)
     if config.latency is not None:
@@ -93,8 +98,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "sentences": len(source),
         "bleu": {
             "tokenized": tokenized_bleu(words, references, config.lowercase),
-            "compound_split": compound_split_bleu(words, references),
-            "sacrebleu": sacre_bleu(texts, target),
+            "compound_split": compound_split_bleu(words, references, config.lowercase),
+            "sacrebleu": sacre_bleu(texts, untouched or [codec.target_text(line) for line in target], config.lowercase),
         },
         "loss": loss.loss,
         "nll": loss.nll,
@@ -112,20 +117,23 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return results
 
 
-def _texts(config: EvaluateConfig) -> tuple[list[str], list[str]]:
-    """Source and reference lines."""
+def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:
+    """Source, reference, and the reference before it was split into words (empty where there is none)."""
     if config.data is not None:
         ParallelCorpus.load(config.data, config.split)  # says clearly what is missing
-        paths = [config.data / f"{config.split}.{side}.txt" for side in ("source", "target")]
+        paths = [config.data / f"{config.split}.{side}.txt" for side in ("source", "target", "reference")]
+        if not paths[-1].exists():
+            paths.pop()
     else:
-        assert config.source is not None and config.target is not None
-        paths = [config.source, config.target]
-    source, target = (read_lines(path) for path in paths)
-    if len(source) != len(target):
-        raise DataError(f"{paths[0]} has {len(source)} lines and {paths[1]} has {len(target)}; they must be parallel.")
-    if not source:
+        paths = [path for path in (config.source, config.target, config.reference) if path is not None]
+    texts = [read_lines(path) for path in paths]
+    for path, lines in zip(paths, texts, strict=True):
+        if len(lines) != len(texts[0]):
+            raise DataError(f"{paths[0]} has {len(texts[0])} lines and {path} has {len(lines)}; they must be parallel.")
+    if not texts[0]:
         raise DataError(f"{paths[0]}: must hold at least one line, is empty.")
-    return source, target
+    source, target, *untouched = texts
+    return source, target, untouched[0] if untouched else []
 
 
 def _loss(net: Transformer, corpus: ParallelCorpus, config: EvaluateConfig, device: torch.device) -> ValidationResult:

@@ -8,21 +8,21 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from hat.artifacts import RunFolder, make_folder, write_json
+from hat.artifacts import RunFolder, make_folder, write_json, write_text
 from hat.config import Section, Seed, load_config
 from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
 from hat.data.learning import make_tokenizers, make_vocabularies
-from hat.data.settings import TextPair, TokenizerConfig, VocabularyConfig
-from hat.data.text import Chunk, fingerprint, parallel_chunks
+from hat.data.settings import TestText, TextPair, TokenizerConfig, VocabularyConfig
+from hat.data.text import Chunk, fingerprint, parallel_chunks, read_lines, single_line
 from hat.errors import ConfigError, DataError, HatError
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class PrepareConfig(Section):
     """The training text."""
     valid: TextPair
     """The validation text."""
-    test: dict[str, TextPair] = Field(default_factory=dict)
+    test: dict[str, TestText] = Field(default_factory=dict)
     """Test texts by name."""
     tokenizer: TokenizerConfig
     """How lines become pieces."""
@@ -124,6 +124,8 @@ def _build(config: PrepareConfig, folder: Path, workers: Workers, inputs: dict[s
     splits = {}
     for split, pair in {"train": config.train, "valid": config.valid, **config.test}.items():
         splits[split] = _write_split(config, folder, split, pair, codec, workers)
+        if isinstance(pair, TestText) and pair.reference is not None:
+            _write_reference(folder / f"{split}.reference.txt", pair.reference, splits[split].rows)
     return CorpusMeta(
         source_language=config.source_language,
         target_language=config.target_language,
@@ -173,10 +175,20 @@ def _write_split(
 
 def _append_text(folder: Path, split: str, chunk: BinaryChunk) -> None:
     """Add a chunk's text to the files that BLEU is computed with."""
-    texts = {"source": chunk.source_text, "target": chunk.target_text, "target.tok": chunk.target_words}
+    texts = {"source": chunk.source_text, "target": chunk.target_text}
     for name, lines in texts.items():
         with (folder / f"{split}.{name}.txt").open("a", encoding="utf-8", newline="\n") as file:
             file.writelines(line + "\n" for line in lines)
+
+
+def _write_reference(path: Path, references: Sequence[str], rows: int) -> None:
+    """Keep the untouched target text. Raises DataError when it has another number of lines than the test text."""
+    lines = [single_line(line) for reference in references for line in read_lines(reference)]
+    if len(lines) != rows:
+        raise DataError(
+            f"{', '.join(references)}: must have a line for each of the {rows} of source and target, has {len(lines)}."
+        )
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _train_chunks(config: PrepareConfig, label: str) -> Iterator[Chunk]:
@@ -201,6 +213,7 @@ def _fingerprints(config: PrepareConfig) -> dict[str, dict[str, int]]:
     """Size and checksum of every input file, so that a repeated command sees whether they are still the same."""
     pairs = [config.train, config.valid, *config.test.values()]
     paths = [path for pair in pairs for path in (*pair.source, *pair.target)]
+    paths += [path for pair in config.test.values() for path in pair.reference or ()]
     paths += [*(config.tokenizer.codes or ()), *(config.tokenizer.model or ())]
     paths += [path for path in (config.vocabulary.source, config.vocabulary.target) if path is not None]
     return {path: fingerprint(path) for path in paths}

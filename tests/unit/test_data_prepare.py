@@ -1,6 +1,7 @@
 import gzip
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hat.data.binarize import PairFilter, Workers
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.data.text import fingerprint, parallel_chunks, read_lines, single_line
-from hat.errors import DataError
+from hat.errors import ConfigError, DataError
 from hat.recipes import prepare as recipe
 from hat.recipes.prepare import PrepareConfig, prepare
 
@@ -102,7 +103,6 @@ def test_ids_decode_to_the_text(write: Write) -> None:
         assert [codec.decode_target(corpus.target(row).tolist()) for row in range(len(corpus))] == german
         assert [corpus.source(row).tolist() for row in range(len(corpus))] == [codec.encode_source(x) for x in english]
     assert (folder / "first.target.txt").read_text(encoding="utf-8").splitlines() == GERMAN
-    assert (folder / "first.target.tok.txt").read_text(encoding="utf-8").splitlines() == GERMAN
     assert (folder / "valid.source.txt").read_text(encoding="utf-8").splitlines() == ENGLISH
     assert TrainingBatches(ParallelCorpus.load(folder, "train"), max_tokens=100, seed=1).next_update()
 
@@ -254,8 +254,36 @@ def test_moses_keeps_raw_references(write: Write) -> None:
     tokenizer = {"kind": "bpe", "merges": 20, "pretokenize": "moses", "lowercase": True}
     folder = run(write(tokenizer=tokenizer))
     assert (folder / "valid.target.txt").read_text().splitlines()[0] == 'Ein Hund, z.B. "Rex".'
-    assert (folder / "valid.target.tok.txt").read_text().splitlines()[0] == 'ein hund , z.b. " rex " .'
+    assert TextCodec.load(folder / "tokenizer").target_words('Ein Hund, z.B. "Rex".') == 'ein hund , z.b. " rex " .'
     assert json.loads((folder / "tokenizer/source/tokenizer.json").read_text())["language"] == "en"
+
+
+def test_text_that_comes_split_is_put_together_for_people(write: Write) -> None:
+    split, raw = "Ein Hund , A &amp; B : x @-@ y &quot; z &quot; .", 'Ein Hund, A & B: x-y "z".'
+    Path("train.de").write_text(f"{split}\n" * 20, encoding="utf-8")
+    Path("dev.de").write_text(f"{split}\n" * 4, encoding="utf-8")
+    Path("raw.de").write_text(f"{raw.upper()}\n" * 4, encoding="utf-8")
+    tests = {"first": {"source": "dev.en", "target": "dev.de", "reference": "raw.de"}}
+    folder = run(write(tokenizer={"kind": "bpe", "merges": 20, "detokenize": "moses"}, test=tests))
+    assert (folder / "first.target.txt").read_text().splitlines() == [split] * 4
+    assert (folder / "first.reference.txt").read_text().splitlines() == [raw.upper()] * 4
+    codec = TextCodec.load(folder / "tokenizer")
+    ids = ParallelCorpus.load(folder, "valid").target(0).tolist()
+    assert codec.decode_target_words(ids) == codec.target_words(split) == split
+    assert codec.decode_target(ids) == codec.target_text(split) == raw
+    Path("raw.de").write_text("one line\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"raw\.de: must have a line for each of the 4 of source and target, has 1"):
+        run(write(tokenizer={"kind": "bpe", "merges": 20, "detokenize": "moses"}, test=tests), "output=other")
+
+
+def test_a_device_without_sacremoses_translates_into_words(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(write(tokenizer={"kind": "bpe", "merges": 20, "detokenize": "moses"}))
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    codec = TextCodec.load(folder / "tokenizer")
+    ids = ParallelCorpus.load(folder, "valid").target(0).tolist()
+    assert codec.decode_target_words(ids) == GERMAN[0]
+    with pytest.raises(ConfigError, match="Moses' rules need the package sacremoses"):
+        codec.decode_target(ids)
 
 
 def truncated_gzip(lines: list[str]) -> bytes:

@@ -222,11 +222,12 @@ def test_wmt19_reads_tables_and_zip(tmp_path: Path) -> None:
 
 
 def multi30k_files() -> dict[str, str | bytes]:
-    return {
-        f"dataset-a3d2e0d2/data/task1/tok/{name}.lc.norm.tok.{language}": f"{language} {name}  \xa0x .\n"
-        for name in ("train", "val", "test_2016_flickr", "test_2017_flickr")
-        for language in ("en", "de", "fr")
-    }
+    files: dict[str, str | bytes] = {}
+    for name in ("train", "val", "test_2016_flickr", "test_2017_flickr"):
+        for language in ("en", "de", "fr"):
+            files[f"dataset-a3d2e0d2/data/task1/tok/{name}.lc.norm.tok.{language}"] = f"{language} {name}  \xa0x .\n"
+            files[f"dataset-a3d2e0d2/data/task1/raw/{name}.{language}"] = f"{language.upper()} {name}  \xa0x’.\n"
+    return files
 
 
 def test_multi30k_is_copied_unchanged_where_its_config_looks(
@@ -236,10 +237,11 @@ def test_multi30k_is_copied_unchanged_where_its_config_looks(
     tar_gz(tmp_path / "multi30k-a3d2e0d2.tar.gz", multi30k_files())
     assert run("multi30k", "--from", ".") == 0
     assert lines(tmp_path / "corpora/multi30k/tok/train.lc.norm.tok.en.gz") == ["en train  \xa0x ."]
+    assert lines(tmp_path / "corpora/multi30k/raw/test_2016_flickr.de.gz") == ["DE test_2016_flickr  \xa0x’."]
     capsys.readouterr()
     assert hat_prepare.main([str(ROOT / "configs/multi30k/prepare.yaml"), "--dry-run"]) == 0
     named = [word.strip("[],") for word in capsys.readouterr().out.split() if "corpora/" in word]
-    assert len(named) == 8
+    assert len(named) == 10
     assert all((tmp_path / name).is_file() for name in named)
 
 
@@ -249,9 +251,11 @@ def test_multi30k_from_the_real_files(shared: Path, tmp_path: Path) -> None:
         pytest.skip(f"Multi30k not found at {given}")
     assert run("multi30k", "--from", given, "--output", tmp_path) == 0
     made = sorted((tmp_path / "tok").iterdir())
-    assert len(made) == 8
+    made += sorted((tmp_path / "raw").iterdir())
+    assert len(made) == 10
     for path in made:
-        assert gzip.decompress(path.read_bytes()) == gzip.decompress((given / "tok" / path.name).read_bytes())
+        original = given / path.relative_to(tmp_path)
+        assert gzip.decompress(path.read_bytes()) == gzip.decompress(original.read_bytes())
 
 
 @pytest.mark.parametrize("name", ["iwslt14_deen", "wmt14_ende", "wmt14_enfr", "wmt19_ende", "multi30k"])

@@ -250,6 +250,21 @@ def test_evaluate_a_split_or_two_files(run: Run, runs: Path, tmp_path: Path) -> 
     assert split["decoding"]["max_length_offset"] == 3
 
 
+def test_sacrebleu_compares_with_the_untouched_reference(run: Run, runs: Path, tmp_path: Path) -> None:
+    source, target = runs / "text" / "test.source", runs / "text" / "test.target"
+    (tmp_path / "raw.txt").write_text(target.read_text().upper())
+    files = f"source={source}", f"target={target}"
+    plain = evaluation(run, "sub", *files)["bleu"]
+    cased = evaluation(run, "sub", *files, f"reference={tmp_path / 'raw.txt'}")["bleu"]
+    caseless = evaluation(run, "sub", *files, f"reference={tmp_path / 'raw.txt'}", "lowercase=true")["bleu"]
+    assert plain["tokenized"] == cased["tokenized"] == caseless["tokenized"]
+    assert cased["sacrebleu"]["score"] < caseless["sacrebleu"]["score"] == plain["sacrebleu"]["score"]
+    assert "case:mixed" in plain["sacrebleu"]["signature"] and "case:lc" in caseless["sacrebleu"]["signature"]
+    (tmp_path / "raw.txt").write_text("one line\n")
+    status, _, err = run(evaluate_main, "sub", *files, f"reference={tmp_path / 'raw.txt'}")
+    assert status == 2 and f"{source} has 12 lines and {tmp_path / 'raw.txt'} has 1; they must be parallel" in err
+
+
 def test_evaluate_gives_what_training_logged(run: Run, runs: Path) -> None:
     events = [json.loads(line) for line in (runs / "sub" / "metrics.jsonl").read_text().splitlines()]
     final = next(event for event in events if event["event"] == "final")
