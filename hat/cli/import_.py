@@ -16,6 +16,10 @@ Turn files of the authors' program into files of hat. Nothing in them is execute
   checkpoint    a training checkpoint → a model folder: the SuperTransformer, or one SubTransformer on its own
   architecture  the YAML file of a SubTransformer → architecture.json"""
 
+_CHECKPOINT_EXAMPLE = (
+    "hat-import checkpoint checkpoint_best.pt --source-dict dict.de.txt --target-dict dict.en.txt --output model"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run hat-import; returns the exit status."""
@@ -23,13 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    example = (
-        "hat-import checkpoint checkpoint_best.pt --source-dict dict.de.txt --target-dict dict.en.txt --output model"
-    )
-    parser = make_parser("hat-import", DESCRIPTION, example)
+    parser = make_parser("hat-import", DESCRIPTION, _CHECKPOINT_EXAMPLE)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="{checkpoint,architecture}")
 
-    checkpoint = kinds.add_parser("checkpoint", help="weights → a model folder", allow_abbrev=False)
+    checkpoint = kinds.add_parser(
+        "checkpoint", help="weights → a model folder", epilog=f"example: {_CHECKPOINT_EXAMPLE}", allow_abbrev=False
+    )
     checkpoint.add_argument("file", type=Path, metavar="FILE.pt", help="the checkpoint")
     checkpoint.add_argument("--source-dict", type=Path, metavar="DICT.txt", help="dictionary of the source language")
     checkpoint.add_argument("--target-dict", type=Path, metavar="DICT.txt", help="dictionary of the target language")
@@ -44,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     checkpoint.add_argument("--output", type=Path, required=True, metavar="DIR", help="the model folder to make")
 
-    architecture = kinds.add_parser("architecture", help="a YAML file → architecture.json", allow_abbrev=False)
+    architecture = kinds.add_parser(
+        "architecture",
+        help="a YAML file → architecture.json",
+        epilog="example: hat-import architecture HAT_wmt14ende_xeon.yml --output architecture.json",
+        allow_abbrev=False,
+    )
     architecture.add_argument("file", type=Path, metavar="FILE.yml", help="the SubTransformer")
     architecture.add_argument(
         "--qkv-dim", type=int, default=512, metavar="N", help="width of queries, keys and values (default: 512)"
@@ -54,10 +62,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _import(args: argparse.Namespace) -> Path:
+    output: Path = args.output
     if args.kind == "architecture":
-        read_subtransformer(args.file, args.qkv_dim).to_json(args.output)
-        return args.output
-    return import_checkpoint(args.file, args.output, _dictionaries(args), args.subtransformer, args.bpe_codes)
+        read_subtransformer(args.file, args.qkv_dim).to_json(output)
+        return output
+    return import_checkpoint(args.file, output, _dictionaries(args), args.subtransformer, args.bpe_codes)
 
 
 def _dictionaries(args: argparse.Namespace) -> tuple[Path, Path] | None:

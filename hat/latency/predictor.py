@@ -74,7 +74,8 @@ class LatencyPredictor:
         """Milliseconds of each of many architectures, faster than one by one."""
         if not architectures:
             return []
-        return self.predict_features_ms(np.array([features(item) for item in architectures])).tolist()
+        predicted: list[float] = self.predict_features_ms(np.array([features(item) for item in architectures])).tolist()
+        return predicted
 
     def predict_features_ms(self, table: FloatArray) -> FloatArray:
         """Milliseconds of n architectures given by their features, (n, 10) → (n,)."""

@@ -17,7 +17,7 @@ from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import DataError
-from hat.latency.device import resolve
+from hat.latency.device import describe, resolve
 from hat.latency.measure import measure
 from hat.latency.settings import LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
@@ -107,7 +107,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in net.weights().values()),
         "translation_seconds": round(seconds, 3),
         "decoding": config.decoding.model_dump(),
-        "latency": None if config.latency is None else measure(net, config.latency).to_dict(),
+        "latency": None if config.latency is None else _latency(net, config.latency),
     }
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
@@ -134,6 +134,11 @@ def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:
         raise DataError(f"{paths[0]}: must hold at least one line, is empty.")
     source, target, *untouched = texts
     return source, target, untouched[0] if untouched else []
+
+
+def _latency(net: Transformer, settings: LatencySettings) -> dict[str, Any]:
+    """What the model takes here, with the device and the call it was measured for."""
+    return {**measure(net, settings).to_dict(), "device": describe(settings).model_dump(mode="json")}
 
 
 def _loss(net: Transformer, corpus: ParallelCorpus, config: EvaluateConfig, device: torch.device) -> ValidationResult:

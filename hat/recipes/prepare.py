@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_PAIRS = 5_000
 _SECONDS_BETWEEN_LINES = 30.0
+_REPLACED = ".old"
 
 
 class PrepareConfig(Section):
@@ -89,6 +90,7 @@ def prepare(config: PrepareConfig) -> Path:
         DataError: if a text is missing, empty, not UTF-8, damaged, or the two sides do not have equally many lines.
     """
     inputs = _fingerprints(config)
+    _restore(config.output)
     if _is_up_to_date(config, inputs):
         logger.info("%s was made with these settings from these files before: kept", config.output)
         return config.output
@@ -255,11 +257,22 @@ def _move(partial: Path, output: Path) -> None:
     """Put the complete folder in its place; an old one is removed only after that."""
     old = None
     if output.exists():
-        old = partial.with_suffix(".old")
+        old = partial.with_suffix(_REPLACED)
         output.rename(old)
     partial.rename(output)
     if old is not None:
         shutil.rmtree(old)
+
+
+def _restore(output: Path) -> None:
+    """Put back a folder that a run was killed while replacing, and say what else killed runs left."""
+    left = sorted(output.parent.glob(f".{output.name}.*"))
+    replaced = [path for path in left if path.suffix == _REPLACED]
+    if replaced and not output.exists():
+        replaced[0].rename(output)
+        left.remove(replaced[0])
+    for path in left:
+        logger.warning("%s: left by a run that was killed, if none is at work on it now; it may be removed", path)
 
 
 def _report(meta: CorpusMeta, run: RunFolder) -> None:

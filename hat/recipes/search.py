@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from hat.artifacts import RunFolder, write_json, write_text
 from hat.config import Section, Seed
-from hat.data.batching import Batch, validation_batches
+from hat.data.batch import Batch
+from hat.data.batching import validation_batches
 from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
 from hat.latency.device import describe

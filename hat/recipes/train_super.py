@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hat.data.batching import Batch
+from hat.data.batch import Batch
 from hat.nn import ModelOptions, SuperTransformer
 from hat.recipes.training import (
     TrainConfig,

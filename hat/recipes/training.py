@@ -9,7 +9,8 @@ import torch
 
 from hat.artifacts import RunFolder, check_owner, make_folder
 from hat.config import Section, Seed
-from hat.data.batching import Batch, TrainingBatches, validation_batches
+from hat.data.batch import Batch
+from hat.data.batching import TrainingBatches, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from hat.artifacts import RunFolder
 from hat.config import Section
-from hat.data.batching import Batch, TrainingBatches
+from hat.data.batch import Batch
+from hat.data.batching import TrainingBatches
 from hat.errors import DataError, TrainingError
 from hat.nn import SuperTransformer, Transformer
 from hat.nn.files import read_weights

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hat.data.batching import Batch
+from hat.data.batch import Batch
 from hat.nn import SuperTransformer, Transformer
 from hat.special_ids import PAD_ID
 from hat.training.loss import output_loss
