@@ -1,6 +1,6 @@
 """The Multi30k experiment of docs/results/multi30k.md: everything from the corpus to the table.
 
-Run from the repository, in an environment with the extra ``report``, after ``scripts/prepare_multi30k.py``:
+Run from the repository, in an environment with the extras ``report`` and ``corpora``, after ``scripts/prepare_multi30k.py``:
 
     python scripts/multi30k.py
 
