@@ -1,7 +1,8 @@
 """The Multi30k experiment of docs/results/multi30k.md: everything from the corpus to the table.
 
-Run from the repository, in an environment with the extras ``report`` and ``corpora``, after ``scripts/prepare_multi30k.py``:
+Run from the repository, in an environment with the extras ``report`` and ``corpora``:
 
+    python scripts/prepare_multi30k.py
     python scripts/multi30k.py
 
 Every step is a command of hat, printed before it runs. A step that is done is not done again, and trainings continue
