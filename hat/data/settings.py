@@ -28,7 +28,7 @@ class TextPair(Section):
         return self
 
 
-class TestText(TextPair):
+class EvaluationPair(TextPair):
     """Parallel text that translations are scored with."""
 
     reference: Paths | None = Field(default=None, min_length=1)

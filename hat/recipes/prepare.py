@@ -1,6 +1,7 @@
 """Parallel text → a data-bin folder: tokenisers, vocabularies and memory-mapped token ids."""
 
 import functools
+import glob
 import logging
 import re
 import secrets
@@ -21,7 +22,7 @@ from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
 from hat.data.learning import make_tokenizers, make_vocabularies
-from hat.data.settings import TestText, TextPair, TokenizerConfig, VocabularyConfig
+from hat.data.settings import EvaluationPair, TextPair, TokenizerConfig, VocabularyConfig
 from hat.data.text import Chunk, fingerprint, parallel_chunks, read_lines, single_line
 from hat.errors import ConfigError, DataError, HatError
 
@@ -45,7 +46,7 @@ class PrepareConfig(Section):
     """The training text."""
     valid: TextPair
     """The validation text."""
-    test: dict[str, TestText] = Field(default_factory=dict)
+    test: dict[str, EvaluationPair] = Field(default_factory=dict)
     """Test texts by name."""
     tokenizer: TokenizerConfig
     """How lines become pieces."""
@@ -126,7 +127,7 @@ def _build(config: PrepareConfig, folder: Path, workers: Workers, inputs: dict[s
     splits = {}
     for split, pair in {"train": config.train, "valid": config.valid, **config.test}.items():
         splits[split] = _write_split(config, folder, split, pair, codec, workers)
-        if isinstance(pair, TestText) and pair.reference is not None:
+        if isinstance(pair, EvaluationPair) and pair.reference is not None:
             _write_reference(folder / f"{split}.reference.txt", pair.reference, splits[split].rows)
     return CorpusMeta(
         source_language=config.source_language,
@@ -266,7 +267,7 @@ def _move(partial: Path, output: Path) -> None:
 
 def _restore(output: Path) -> None:
     """Put back a folder that a run was killed while replacing, and say what else killed runs left."""
-    left = sorted(output.parent.glob(f".{output.name}.*"))
+    left = sorted(output.parent.glob(f".{glob.escape(output.name)}.????????.*"))  # as named by prepare
     replaced = [path for path in left if path.suffix == _REPLACED]
     if replaced and not output.exists():
         replaced[0].rename(output)

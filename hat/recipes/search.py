@@ -34,7 +34,7 @@ from hat.training.world import World
 logger = logging.getLogger(__name__)
 
 _ARCHITECTURE, _PARETO, _HISTORY = "architecture.json", "pareto.json", "history.jsonl"
-_NEAR_LIMIT = 0.05
+_NEAR_LIMIT = 0.05  # of the limit: nearer than this, one measurement does not decide
 
 
 class SearchConfig(Section):

@@ -286,6 +286,20 @@ def test_a_device_without_sacremoses_translates_into_words(write: Write, monkeyp
         codec.decode_target(ids)
 
 
+def test_what_a_killed_run_left(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed between its two renames, a run left the old folder under another name: it is put back, and kept."""
+    config = write()
+    folder = run(config)
+    before = data_files(folder)
+    folder.rename(".bin.0123abcd.old")
+    Path(".bin.4567abcd.partial").mkdir()
+    Path(".bin.x.0123abcd.old").mkdir()  # of another output, bin.x
+    with caplog.at_level(logging.WARNING, logger="hat"):
+        assert data_files(run(config)) == before
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [".bin.4567abcd.partial"]
+    assert Path(".bin.x.0123abcd.old").exists() and not Path(".bin.0123abcd.old").exists()
+
+
 def truncated_gzip(lines: list[str]) -> bytes:
     return gzip.compress(("\n".join(lines) + "\n").encode() * 50)[:-20]
 
