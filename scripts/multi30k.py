@@ -13,6 +13,7 @@ while latencies are measured.
 import argparse
 import functools
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from picture import Point, draw
 from running import hat, run_experiment, two_at_a_time
 from timing import latencies_ms
 
+from hat.latency.measure import measure_architecture
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import LatencySettings
+from hat.space import Architecture
 
 CONFIGS = "configs/multi30k"
 RUNS = Path("runs/multi30k")
@@ -114,7 +117,9 @@ def tiny_latency_ms(settings: LatencySettings) -> float:
     """Transformer-Tiny's latency, of which the limits are parts; kept for the next time."""
     kept = RUNS / "tiny_latency.json"
     if not kept.exists():
-        kept.write_text(json.dumps({"ms": latencies_ms([RUNS / "tiny"], settings)[0]}))
+        tiny = Architecture.from_json(f"{CONFIGS}/transformer_tiny.json")
+        measured = [measure_architecture(tiny, settings).total.mean_ms for _ in range(5)]
+        kept.write_text(json.dumps({"ms": round(statistics.median(measured), 2)}))
     ms: float = json.loads(kept.read_text())["ms"]
     return ms
 
