@@ -97,7 +97,7 @@ def test_extracted_equals_in_place_with_dropout(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(500))
 def test_padding_and_neighbours_change_nothing(seed: int) -> None:
     model, rng = random_model(seed)
-    net = model.extract(model.space.sample(rng))
+    net = model.double().extract(model.space.sample(rng))  # a LayerNorm of one or two numbers magnifies rounding
     source, target_in = random_batch(rng, model, size=3)
     wider = [nn.functional.pad(tokens, (0, rng.randint(1, 4)), value=PAD_ID) for tokens in (source, target_in)]
     with torch.inference_mode():
@@ -128,7 +128,7 @@ def test_later_target_tokens_change_nothing(seed: int) -> None:
 def test_gradients_stay_in_the_active_block(seed: int) -> None:
     model, rng = random_model(seed)
     architecture = model.space.sample(rng)
-    net, batch = model.extract(architecture), random_batch(rng, model)
+    net, batch = model.double().extract(architecture), random_batch(rng, model)  # double: see above
     kept = batch[1].ne(PAD_ID)
     for network, more in ((model, (architecture,)), (net, ())):
         torch.log_softmax(network(*batch, *more)[kept], dim=-1)[:, 3].sum().backward()
