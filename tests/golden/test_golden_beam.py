@@ -70,12 +70,10 @@ def batch(sentences: list[list[int]]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD_ID)
 
 
-def test_whole_test_set_through_an_imported_model_folder(folder: Path, shared: Path, tmp_path: Path) -> None:
+def test_whole_test_set_through_an_imported_model_folder(folder: Path, multi30k: Path, tmp_path: Path) -> None:
     """From their checkpoint, dictionaries and YAML to text: the 1,000 sentences of the Multi30k test set 2016."""
     trained = folder / "small_trained"
-    text = shared / "data" / "multi30k" / "tok" / "test_2016_flickr.lc.norm.tok.de.gz"
-    if not text.is_file():
-        pytest.skip(f"no Multi30k test set at {text}")
+    text = multi30k / "tok" / "test_2016_flickr.lc.norm.tok.de.gz"
     model = import_checkpoint(
         trained / "checkpoint_last.pt",
         tmp_path / "model",

@@ -245,16 +245,13 @@ def test_multi30k_is_copied_unchanged_where_its_config_looks(
     assert all((tmp_path / name).is_file() for name in named)
 
 
-def test_multi30k_from_the_real_files(shared: Path, tmp_path: Path) -> None:
-    given = shared / "data" / "multi30k"
-    if not given.is_dir():
-        pytest.skip(f"Multi30k not found at {given}")
-    assert run("multi30k", "--from", given, "--output", tmp_path) == 0
+def test_multi30k_from_the_real_files(multi30k: Path, tmp_path: Path) -> None:
+    assert run("multi30k", "--from", multi30k, "--output", tmp_path) == 0
     made = sorted((tmp_path / "tok").iterdir())
     made += sorted((tmp_path / "raw").iterdir())
     assert len(made) == 10
     for path in made:
-        original = given / path.relative_to(tmp_path)
+        original = multi30k / path.relative_to(tmp_path)
         assert gzip.decompress(path.read_bytes()) == gzip.decompress(original.read_bytes())
 
 
