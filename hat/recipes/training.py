@@ -86,7 +86,6 @@ def use_threads(threads: int | None) -> None:
 
 def copy_tokenizer(source: Path, model_folder: Path) -> None:
     """Give a model folder the ``tokenizer/`` of a data or model folder, so that it can translate text on its own."""
-    TextCodec.load(source / "tokenizer")  # says clearly what is missing
     target = make_folder(model_folder) / "tokenizer"
     if (source / "tokenizer").resolve() != target.resolve():
         shutil.copytree(source / "tokenizer", target, dirs_exist_ok=True)
@@ -119,7 +118,7 @@ def open_run(
         check_owner(config.output, command)
         if config.training.tensorboard:
             check_tensorboard()
-        TextCodec.load(config.data / "tokenizer")
+        TextCodec.load(config.data / "tokenizer")  # says clearly what is missing
         if restart:  # the checks are done: from here on nothing but a fault stops this run
             checkpoints.clear()
             for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
