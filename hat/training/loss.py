@@ -73,23 +73,30 @@ class _OutputLoss(torch.autograd.Function):
         low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
         weight_gradient = torch.zeros_like(weight) if needs_gradient else None
+        # Memory that is touched for the first time costs more than what is computed in it: all rows share these four.
+        size = (min(ROWS_AT_ONCE, hidden.size(0)), weight.size(0))
+        all_scores, all_products = torch.empty(size), torch.empty(size, dtype=dtype)
+        part, low_part = torch.empty_like(weight), torch.empty_like(low_weight)
         sums = torch.zeros(2, dtype=torch.float64)
         for start in range(0, hidden.size(0), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            scores = torch.mm(low_hidden[rows], low_weight.t()).float()  # (rows, V)
-            log_total = torch.logsumexp(scores, dim=1)
-            nll = log_total - scores.gather(1, target[rows, None])[:, 0]
-            uniform = log_total - scores.mean(1)
-            sums += torch.stack([nll.sum(), uniform.sum()])
+            right = target[rows, None]
+            scores, products = all_scores[: len(right)], all_products[: len(right)]  # (rows, V)
+            scores.copy_(torch.mm(low_hidden[rows], low_weight.t(), out=products))
+            right_score, mean_score = scores.gather(1, right)[:, 0], scores.mean(1)
+            highest = scores.amax(1, keepdim=True)
+            exponentials = scores.sub_(highest).exp_()
+            total = exponentials.sum(1, keepdim=True)
+            log_total = total.log().add_(highest)[:, 0]
+            sums += torch.stack([(log_total - right_score).sum(), (log_total - mean_score).sum()])
             if hidden_gradient is None or weight_gradient is None:
                 continue
             # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
-            gradient = scores.sub_(log_total[:, None]).exp_().sub_(smoothing / weight.size(0))
-            right = target[rows, None]
+            gradient = exponentials.div_(total).sub_(smoothing / weight.size(0))
             gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
-            gradient = gradient.to(dtype)
-            hidden_gradient[rows] = torch.mm(gradient, low_weight)
-            weight_gradient += torch.mm(gradient.t(), low_hidden[rows])
+            products.copy_(gradient)
+            hidden_gradient[rows] = torch.mm(products, low_weight)
+            weight_gradient += part.copy_(torch.mm(products.t(), low_hidden[rows], out=low_part))
         if needs_gradient:
             ctx.save_for_backward(hidden_gradient, weight_gradient)
         nll_sum, uniform_sum = sums.float().unbind()
