@@ -14,6 +14,7 @@ from picture import Point, draw
 from running import STARTED, hat, run_experiment, two_at_a_time
 from timing import latencies_ms
 
+from hat import Transformer
 from hat.latency.predictor import LatencyPredictor
 from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
 
@@ -47,8 +48,8 @@ def main() -> None:
     two_at_a_time(functools.partial(train_sub, *training) for training in trainings.values())
     models = {name: RUNS / folder for name, (folder, _, _) in trainings.items()}
     rows = [row(name, model, predictor) for name, model in models.items()]
-    assert predictor.device is not None, "its data set was measured here"
-    for values, ms in zip(rows, latencies_ms(list(models.values()), predictor.device.settings), strict=True):
+    nets = [Transformer.from_pretrained(model) for model in models.values()]
+    for values, ms in zip(rows, latencies_ms(nets, predictor), strict=True):
         values["measured_ms"] = ms
     show(rows, limit_ms)
     points = [Point(r["name"], r["measured_ms"], r["bleu"]) for r in rows]

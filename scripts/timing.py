@@ -1,22 +1,22 @@
-"""Timing trained models side by side."""
+"""Timing networks at the pace of a predictor's data set."""
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from hat import Transformer
-from hat.latency.measure import measure
-from hat.latency.settings import LatencySettings
+from hat.latency.predictor import LatencyPredictor
+from hat.latency.stopwatch import Stopwatch
 
 
-def latencies_ms(models: Sequence[Path], settings: LatencySettings, rounds: int = 5) -> list[float]:
-    """Latencies of standalone models: the median of rounds that take them in turn, since machines change their pace.
+def latencies_ms(nets: Sequence[Transformer], predictor: LatencyPredictor, rounds: int = 5) -> list[float]:
+    """Latencies of standalone models: the median of rounds that take them in turn.
 
     Args:
-        models: their folders.
-        settings: the call that is timed.
+        nets: the models.
+        predictor: whose data set was measured on this machine.
         rounds: how often each model is measured.
     """
-    nets = [Transformer.from_pretrained(model) for model in models]
-    measured = [[measure(net, settings).total.mean_ms for net in nets] for _ in range(rounds)]
+    assert predictor.device is not None, "its data set was measured here"
+    stopwatch = Stopwatch(predictor.device, predictor.anchor_ms)
+    measured = [[stopwatch.latency_ms(net) for net in nets] for _ in range(rounds)]
     return [round(statistics.median(latencies), 2) for latencies in zip(*measured, strict=True)]

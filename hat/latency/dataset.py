@@ -42,10 +42,12 @@ OWN_COLUMNS = (
     "latency_median_total",
     "latency_p90_total",
     "runs",
+    "anchor_ms",
     "time",
     "architecture",
 )
-"""What our files hold beyond that: milliseconds, the number of runs, the time of day, compact JSON."""
+"""What our files hold beyond that: milliseconds, the number of runs, the mean total milliseconds of the anchor that was
+timed in turn, the time of day, compact JSON. All times are as they were measured."""
 
 _WHAT = "a latency data set (CSV)"
 
@@ -61,7 +63,11 @@ class Split:
 
 @dataclass(frozen=True)
 class LatencyDataset:
-    """Measured latencies of n architectures."""
+    """Measured latencies of n architectures.
+
+    Where an anchor was timed in turn with them, latencies are given as if the machine had always kept the same pace:
+    each row's times are multiplied by ``median_anchor_ms`` and divided by the time of the row's own anchor.
+    """
 
     features: FloatArray
     """Shape (n, 10), in the order of ``FEATURE_NAMES``."""
@@ -75,6 +81,8 @@ class LatencyDataset:
     """Shape (n,)."""
     architectures: tuple[Architecture, ...] | None
     """None where the file does not hold them, as the public ones."""
+    median_anchor_ms: float | None
+    """Median over the rows of their anchors' times; None where no anchor was timed, as in the public files."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -96,14 +104,19 @@ class LatencyDataset:
         columns, lines = _read_lines(path)
         if not lines:
             raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
-        numbers, architectures = [], []
+        numbers, architectures, anchor_ms = [], [], []
         for number, line in lines:
             values = _parse(line, len(columns), f"{path}, line {number}")
             row = dict(zip(columns, values, strict=True))
             numbers.append(_numbers(row, f"{path}, line {number}"))
+            if "anchor_ms" in row:
+                anchor_ms.append(_number(row, "anchor_ms", f"{path}, line {number}"))
             if "architecture" in row:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
         table = np.array(numbers, dtype=np.float64)
+        median_anchor_ms = float(np.median(anchor_ms)) if anchor_ms else None
+        if median_anchor_ms is not None:
+            table[:, len(FEATURE_NAMES) :] *= median_anchor_ms / np.array(anchor_ms)[:, None]
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
         return cls(
             features=table[:, : len(FEATURE_NAMES)],
@@ -112,6 +125,7 @@ class LatencyDataset:
             encoder_std_ms=encoder_std_ms,
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
+            median_anchor_ms=median_anchor_ms,
         )
 
     def split(self, seed: int, train_rows: int | None = None) -> Split:
@@ -176,14 +190,14 @@ class LatencyWriter:
         _, lines = _read_lines(self.path)
         return (LatencyDataset.load(self.path).architectures or ()) if lines else ()
 
-    def append(self, architecture: Architecture, sample: LatencySample) -> None:
+    def append(self, architecture: Architecture, sample: LatencySample, anchor_ms: float) -> None:
         """Add one row; it is on the disk when this returns."""
         encoder, decoder, total = sample.encoder, sample.decoder, sample.total
         values = [
             *features(architecture),
             encoder.mean_ms, decoder.mean_ms, encoder.std_ms, decoder.std_ms,
             encoder.median_ms, encoder.p90_ms, decoder.median_ms, decoder.p90_ms,
-            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, sample.runs,
+            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, sample.runs, anchor_ms,
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             json.dumps(architecture.to_dict(), separators=(",", ":")),
         ]  # fmt: skip
@@ -229,19 +243,23 @@ def _parse(line: str, width: int | None, where: str) -> list[str]:
 
 def _numbers(row: dict[str, str], where: str) -> list[float]:
     """The features and latencies of a row: features and the mean of the whole above 0, all others at least 0."""
-    numbers = []
-    for name in PUBLIC_COLUMNS:
-        least = "above 0" if name in FEATURE_NAMES else "of at least 0"
-        try:
-            value = float(row[name])
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < 0 or (value == 0 and name in FEATURE_NAMES):
-            raise DataError(f"{where}: {name} must be a number {least}, is {shorten(row[name])}.")
-        numbers.append(value)
+    numbers = [_number(row, name, where) for name in PUBLIC_COLUMNS]
     if numbers[len(FEATURE_NAMES)] + numbers[len(FEATURE_NAMES) + 1] == 0:
         raise DataError(f"{where}: latency_mean_encoder and latency_mean_decoder must not both be 0.")
     return numbers
+
+
+def _number(row: dict[str, str], name: str, where: str) -> float:
+    """One value: above 0, but a part's mean and a deviation may be 0."""
+    may_be_zero = name in LATENCY_COLUMNS
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_zero):
+        least = "of at least 0" if may_be_zero else "above 0"
+        raise DataError(f"{where}: {name} must be a number {least}, is {shorten(row[name])}.")
+    return value
 
 
 def _architecture(text: str, numbers: list[float], where: str) -> Architecture:

@@ -9,6 +9,7 @@ from hat.artifacts import machine_name
 from hat.errors import ConfigError
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.nn.device import choose_device
+from hat.space import Architecture
 
 
 def resolve(settings: LatencySettings) -> LatencySettings:
@@ -24,12 +25,12 @@ def resolve(settings: LatencySettings) -> LatencySettings:
     return settings.model_copy(update={"device": str(device), "threads": threads})
 
 
-def describe(settings: LatencySettings) -> DeviceRecord:
+def describe(settings: LatencySettings, anchor: Architecture | None = None) -> DeviceRecord:
     """The record of measuring with ``settings`` here and now. Raises ConfigError as :func:`resolve` does."""
     settings = resolve(settings)
     device = torch.device(settings.device)
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return DeviceRecord(machine=machine_name(), gpu=gpu, torch=torch.__version__, settings=settings)
+    return DeviceRecord(machine=machine_name(), gpu=gpu, torch=torch.__version__, settings=settings, anchor=anchor)
 
 
 @contextlib.contextmanager

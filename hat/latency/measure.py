@@ -12,33 +12,35 @@ from torch import Tensor
 from hat.decoding import BeamOptions, search_encoded
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import LatencySettings
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, TimeStatistics
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
+ANCHOR_EVERY = 4
+"""Timed runs of a network between two of its anchor."""
 
-def measure_architecture(architecture: Architecture, settings: LatencySettings, seed: int = 1) -> LatencySample:
-    """Time a standalone model of this architecture with random weights: latency does not depend on their values.
+
+def random_model(architecture: Architecture, settings: LatencySettings, seed: int = 1) -> Transformer:
+    """A standalone model of this architecture with random weights: latency does not depend on their values.
 
     Args:
         architecture: which SubTransformer.
-        settings: the call; vocabulary sizes and embeddings are as given there.
-        seed: of the weights and of the source tokens.
+        settings: vocabulary sizes and embeddings are as given there.
+        seed: of the weights.
 
     Raises:
-        ConfigError: if ``settings`` ask for a device, type or way of sharing embeddings that cannot be.
+        ConfigError: if ``settings`` ask for a way of sharing embeddings that cannot be.
     """
     with torch.random.fork_rng(devices=[]):  # the weights' numbers come from torch's own generator: leave it as it was
         torch.manual_seed(seed)
-        net = Transformer(
+        return Transformer(
             architecture,
             source_vocab_size=settings.source_vocab_size,
             target_vocab_size=settings.target_vocab_size,
             share_embeddings=settings.share_embeddings,
             pre_norm=settings.pre_norm,
         )
-    return measure(net, settings, seed)
 
 
 def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> LatencySample:
@@ -59,15 +61,46 @@ def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> Laten
     the model in training mode with gradients recorded, without softmax, top-k and beam reordering.
     """
     settings = resolve(settings)
-    device = torch.device(settings.device)
-    net = copy.deepcopy(net).eval().to(device, getattr(torch, settings.dtype))
-    source = _source_tokens(net.source_vocab_size, settings, seed)
-    options = beam_options(settings)
+    call = _Call(net, settings, seed)
     with cpu_threads(settings.threads), _no_garbage_collection():
         for _ in range(settings.warmup_runs):
-            _timed_run(net, source, options, device)
-        runs = [_timed_run(net, source, options, device) for _ in range(settings.runs)]
-    return LatencySample.of_runs([encoder for encoder, _ in runs], [total for _, total in runs])
+            call.run()
+        runs = [call.run() for _ in range(settings.runs)]
+    return LatencySample.of_runs(runs)
+
+
+def measure_beside(
+    net: Transformer, anchor: Transformer, settings: LatencySettings, seed: int = 1
+) -> tuple[LatencySample, TimeStatistics]:
+    """:func:`measure` with an anchor timed in turn, before every fourth run.
+
+    Machines change their pace: they heat up, or share a processor with others. Both networks see the same changes, so
+    that the ratio of their times hardly depends on them.
+
+    Args:
+        net: the model.
+        anchor: a model that is the same whenever times are to be compared.
+        settings: the call.
+        seed: of the source tokens.
+
+    Returns:
+        The times of ``net``, and the total times of ``anchor``.
+
+    Raises:
+        ConfigError: as :func:`measure`.
+    """
+    settings = resolve(settings)
+    call, anchor_call = _Call(net, settings, seed), _Call(anchor, settings, seed)
+    runs, anchor_ms = [], []
+    with cpu_threads(settings.threads), _no_garbage_collection():
+        for _ in range(settings.warmup_runs):
+            anchor_call.run()
+            call.run()
+        for number in range(settings.runs):
+            if number % ANCHOR_EVERY == 0:
+                anchor_ms.append(anchor_call.run()[1])
+            runs.append(call.run())
+    return LatencySample.of_runs(runs), TimeStatistics.of(anchor_ms)
 
 
 def beam_options(settings: LatencySettings) -> BeamOptions:
@@ -76,19 +109,28 @@ def beam_options(settings: LatencySettings) -> BeamOptions:
     return BeamOptions(beam=settings.beam, min_length=words, max_length_ratio=0, max_length_offset=words)
 
 
-@torch.inference_mode()
-def _timed_run(net: Transformer, source: Tensor, options: BeamOptions, device: torch.device) -> tuple[float, float]:
-    """Milliseconds of one call: the encoder's and the total."""
-    synchronize(device)
-    start = time.perf_counter()
-    tokens = source.to(device)
-    encoded = net.encode(tokens)
-    synchronize(device)
-    middle = time.perf_counter()
-    search_encoded(net, encoded, tokens.ne(PAD_ID).sum(1), options)
-    synchronize(device)
-    end = time.perf_counter()
-    return (middle - start) * 1000, (end - start) * 1000
+class _Call:
+    """One translation call of a copy of ``net``, ready to be timed; ``settings`` are resolved."""
+
+    def __init__(self, net: Transformer, settings: LatencySettings, seed: int) -> None:
+        self.device = torch.device(settings.device)
+        self.net = copy.deepcopy(net).eval().to(self.device, getattr(torch, settings.dtype))
+        self.source = _source_tokens(net.source_vocab_size, settings, seed)
+        self.options = beam_options(settings)
+
+    @torch.inference_mode()
+    def run(self) -> tuple[float, float]:
+        """Milliseconds of one call: the encoder's and the total."""
+        synchronize(self.device)
+        start = time.perf_counter()
+        tokens = self.source.to(self.device)
+        encoded = self.net.encode(tokens)
+        synchronize(self.device)
+        middle = time.perf_counter()
+        search_encoded(self.net, encoded, tokens.ne(PAD_ID).sum(1), self.options)
+        synchronize(self.device)
+        end = time.perf_counter()
+        return (middle - start) * 1000, (end - start) * 1000
 
 
 def _source_tokens(vocab_size: int, settings: LatencySettings, seed: int) -> Tensor:

@@ -46,6 +46,7 @@ class _PredictorFile(Section):
     weights_sha256: str
     """Of ``model.safetensors``: weights of one training must not meet the normalisation of another."""
     device: DeviceRecord | None
+    anchor_ms: float | None = Field(default=None, gt=0)
 
 
 class LatencyPredictor:
@@ -55,12 +56,20 @@ class LatencyPredictor:
         model: the trained network.
         target: which latency it predicts.
         device: where and how its training data were measured; None when that is not known.
+        anchor_ms: total latency of ``device.anchor`` at the pace that predictions are for; None without an anchor.
     """
 
-    def __init__(self, model: MLP, target: Target = "total", device: DeviceRecord | None = None) -> None:
+    def __init__(
+        self,
+        model: MLP,
+        target: Target = "total",
+        device: DeviceRecord | None = None,
+        anchor_ms: float | None = None,
+    ) -> None:
         self.model = model
         self.target = target
         self.device = device
+        self.anchor_ms = anchor_ms
 
     def __call__(self, architecture: Architecture) -> float:
         """Milliseconds of one architecture."""
@@ -104,6 +113,7 @@ class LatencyPredictor:
             },
             "weights_sha256": hashlib.sha256(content).hexdigest(),
             "device": None if self.device is None else self.device.model_dump(mode="json"),
+            "anchor_ms": self.anchor_ms,
         }
         write_json(folder / PREDICTOR_FILE, values)
 
@@ -132,7 +142,8 @@ class LatencyPredictor:
             file.latency.scale_ms,
             file.latency.lowest_ms,
         )
-        return cls(MLP.from_tensors(tensors, normalisation, str(weights_path)), file.target, file.device)
+        model = MLP.from_tensors(tensors, normalisation, str(weights_path))
+        return cls(model, file.target, file.device, file.anchor_ms)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from hat.artifacts import read_json, write_json
 from hat.config import Section, describe_validation_error
 from hat.errors import DataError
+from hat.space import Architecture
 
 DEVICE_FILE = "device.json"
 
@@ -61,6 +62,8 @@ class DeviceRecord(Section):
     """Version of torch."""
     settings: LatencySettings
     """With the device and the number of threads that were really used."""
+    anchor: Architecture | None = None
+    """The network that was timed in turn with every other; null where none was."""
 
     def write(self, path: str | Path) -> None:
         """Write the record atomically."""

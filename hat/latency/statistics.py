@@ -60,9 +60,10 @@ class LatencySample:
     """How many runs were timed, the dropped ones included."""
 
     @classmethod
-    def of_runs(cls, encoder_ms: Sequence[float], total_ms: Sequence[float]) -> "LatencySample":
-        """The sample of these runs; both sequences are in the same order."""
-        decoder_ms = [total - encoder for encoder, total in zip(encoder_ms, total_ms, strict=True)]
+    def of_runs(cls, runs: Sequence[tuple[float, float]]) -> "LatencySample":
+        """The sample of these runs, each the encoder's and the total milliseconds."""
+        encoder_ms, total_ms = [encoder for encoder, _ in runs], [total for _, total in runs]
+        decoder_ms = [total - encoder for encoder, total in runs]
         return cls(
             TimeStatistics.of(encoder_ms), TimeStatistics.of(decoder_ms), TimeStatistics.of(total_ms), len(total_ms)
         )

@@ -17,7 +17,7 @@ from hat.config import Section, Seed, read_yaml, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import describe
-from hat.latency.measure import measure_architecture
+from hat.latency.measure import measure, measure_beside, random_model
 from hat.latency.settings import DEVICE_FILE, DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.space import Architecture, SearchSpace
@@ -38,6 +38,9 @@ class MeasureLatencyConfig(Section):
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
     seed: Seed = 1
     """Decides which architectures are drawn."""
+    anchor: Path | None = None
+    """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
+    taken out; null draws one with ``seed``."""
     settings: LatencySettings
     """What is timed."""
 
@@ -56,9 +59,9 @@ def measure_latency(
         ConfigError: if settings or machine differ from those of the run to continue, or cannot be.
         KeyboardInterrupt: on Ctrl-C; the rows measured so far are kept.
     """
-    device = describe(config.settings)
     if architecture:
-        return _measure_files(architecture, device)
+        return _measure_files(architecture, describe(config.settings))
+    device = describe(config.settings, _anchor(config))
     architectures = draw_architectures(config.space, config.samples, config.seed)
     csv_path, device_path = config.output / "latency.csv", config.output / DEVICE_FILE
     run = RunFolder(config.output, config, "hat-measure-latency")
@@ -75,7 +78,7 @@ def measure_latency(
     if done:
         logger.info("%s: %d of %d architectures are there already", csv_path, len(done), len(architectures))
     started = time.monotonic()
-    _measure_all(architectures, len(done), device.settings, writer)
+    _measure_all(architectures, len(done), device, writer)
     rows = max(len(done), len(architectures))
     run.log(event="final", rows=rows, measured=rows - len(done))
     run.finish(rows=rows, measuring_seconds=round(time.monotonic() - started, 1))
@@ -104,27 +107,34 @@ def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Arch
     )
 
 
+def _anchor(config: MeasureLatencyConfig) -> Architecture:
+    if config.anchor is not None:
+        return Architecture.from_json(config.anchor)
+    return config.space.sample(random.Random(config.seed))
+
+
 def _measure_files(paths: Sequence[Path], device: DeviceRecord) -> str:
     """Latencies of given architectures as JSON: an object for one, a list for several."""
     architectures = [Architecture.from_json(path) for path in paths]  # all are read before the first is measured
     results: list[dict[str, Any]] = []
     for path, architecture in zip(paths, architectures, strict=True):
-        sample = measure_architecture(architecture, device.settings)
+        sample = measure(random_model(architecture, device.settings), device.settings)
         logger.info("%s | %s | %s", path, architecture, _short(sample))
         results.append({"architecture": str(path), **sample.to_dict(), "device": device.model_dump(mode="json")})
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
 
 
-def _measure_all(
-    architectures: Sequence[Architecture], done: int, settings: LatencySettings, writer: LatencyWriter
-) -> None:
+def _measure_all(architectures: Sequence[Architecture], done: int, device: DeviceRecord, writer: LatencyWriter) -> None:
     """Measure all but the first ``done`` and show how it goes: a bar on a terminal, some lines elsewhere."""
     total, started = len(architectures), time.monotonic()
     on_terminal = sys.stderr.isatty()
+    settings = device.settings
+    assert device.anchor is not None, "a data set has one"
+    anchor = random_model(device.anchor, settings)
     with tqdm(total=total, initial=min(done, total), unit="architecture", disable=not on_terminal) as bar:
         for number, architecture in enumerate(architectures[done:], done + 1):
-            sample = measure_architecture(architecture, settings)
-            writer.append(architecture, sample)
+            sample, beside = measure_beside(random_model(architecture, settings), anchor, settings)
+            writer.append(architecture, sample, beside.mean_ms)
             bar.update()
             bar.set_postfix_str(_short(sample))
             if not on_terminal and (number % max(1, total // _LINES) == 0 or number == total):

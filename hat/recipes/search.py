@@ -3,7 +3,6 @@
 import json
 import logging
 import random
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from hat.data.batching import validation_batches
 from hat.data.corpus import ParallelCorpus
 from hat.errors import ConfigError, SearchError
 from hat.latency.device import describe
-from hat.latency.measure import measure
 from hat.latency.predictor import LatencyPredictor
-from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.latency.settings import DeviceRecord
+from hat.latency.stopwatch import Stopwatch
 from hat.nn import SuperTransformer, Transformer
 from hat.nn.device import choose_device
 from hat.recipes.training import check_same_symbols, use_threads
@@ -35,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _ARCHITECTURE, _PARETO, _HISTORY = "architecture.json", "pareto.json", "history.jsonl"
 _NEAR_LIMIT = 0.05  # of the limit: nearer than this, one measurement does not decide
+_OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
 
 
 class SearchConfig(Section):
@@ -83,7 +83,7 @@ def search(config: SearchConfig) -> Path:
     device = choose_device(config.device)
     model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
     predictor = LatencyPredictor.load(config.predictor)
-    here = _measuring_device(predictor, config)
+    stopwatch = _stopwatch(predictor, config)
     check_same_symbols(config.data, config.supertransformer)
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
@@ -97,13 +97,15 @@ def search(config: SearchConfig) -> Path:
             random.Random(config.seed),
             history.add,
         )
-    device_name = None if predictor.device is None else _name(here or predictor.device)
+    timed_on = predictor.device if stopwatch is None else stopwatch.device
+    device_name = None if timed_on is None else _name(timed_on)
     found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
-    if here is None:
+    if stopwatch is None:
         best = ranking[0]
         logger.info("the latency is predicted only: measure: false")
     else:
-        best, found["measured_ms"] = _best_measured(model, ranking, here.settings, config)
+        best, found["measured_ms"] = _best_measured(model, ranking, stopwatch, config)
+        found["slowdown"] = _told(stopwatch.slowdown())
     found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
     history.complete()
     write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
@@ -114,8 +116,8 @@ def search(config: SearchConfig) -> Path:
     return path
 
 
-def _measuring_device(predictor: LatencyPredictor, config: SearchConfig) -> DeviceRecord | None:
-    """Where and how the result is measured; None when it is not. Raises ConfigError before any work is done."""
+def _stopwatch(predictor: LatencyPredictor, config: SearchConfig) -> Stopwatch | None:
+    """What measures the result; None when it is not measured. Raises ConfigError before any work is done."""
     if predictor.target != "total":
         raise ConfigError(
             f"{config.predictor}: must predict the total latency, predicts the {predictor.target}'s; train one with "
@@ -128,13 +130,14 @@ def _measuring_device(predictor: LatencyPredictor, config: SearchConfig) -> Devi
             f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
             "set measure: false for a predicted latency only."
         )
-    here = describe(predictor.device.settings)
-    if _name(predictor.device) != _name(here):
-        logger.warning(
-            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
-            "for that machine", _name(predictor.device), _name(here),
-        )  # fmt: skip
-    return here
+    here = describe(predictor.device.settings, predictor.device.anchor)
+    if _name(predictor.device) == _name(here):
+        return Stopwatch(here, predictor.anchor_ms)
+    logger.warning(
+        "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
+        "for that machine", _name(predictor.device), _name(here),
+    )  # fmt: skip
+    return Stopwatch(here, None)
 
 
 def _name(device: DeviceRecord) -> str:
@@ -160,7 +163,7 @@ def _validation_loss(
 
 
 def _best_measured(
-    model: SuperTransformer, ranking: Sequence[Candidate], settings: LatencySettings, config: SearchConfig
+    model: SuperTransformer, ranking: Sequence[Candidate], stopwatch: Stopwatch, config: SearchConfig
 ) -> tuple[Candidate, float]:
     """The best candidate whose latency, measured here the way the predictor's data were, keeps the limit.
 
@@ -172,7 +175,7 @@ def _best_measured(
     for candidate in ranking:
         if candidate.latency_ms * ratio > config.latency_limit_ms:
             continue
-        measured_ms = _measured_ms(model.extract(candidate.architecture), settings, config.latency_limit_ms)
+        measured_ms = _measured_ms(model.extract(candidate.architecture), stopwatch, config.latency_limit_ms)
         tried += 1
         logger.info(
             "measured %.2f ms (predicted %.2f ms), loss %.4f, %s",
@@ -189,12 +192,22 @@ def _best_measured(
     )
 
 
-def _measured_ms(net: Transformer, settings: LatencySettings, limit_ms: float) -> float:
-    """This machine's latency; near the limit or over it, the median of three, which one burst of load cannot move."""
-    measured = [measure(net, settings).total.mean_ms]
+def _measured_ms(net: Transformer, stopwatch: Stopwatch, limit_ms: float) -> float:
+    """A network's latency; near the limit or over it the slowest of three, so that the limit is kept again later."""
+    measured = [stopwatch.latency_ms(net)]
     if measured[0] > (1 - _NEAR_LIMIT) * limit_ms:
-        measured += [measure(net, settings).total.mean_ms for _ in range(2)]
-    return statistics.median(measured)
+        measured += [stopwatch.latency_ms(net) for _ in range(2)]
+    return max(measured)
+
+
+def _told(slowdown: float | None) -> float | None:
+    """``slowdown``, after a warning where the machine's pace is another than the predictor's."""
+    if slowdown is not None and abs(slowdown - 1) > _OTHER_PACE:
+        logger.warning(
+            "this machine now takes %.2f times as long as when the predictor's data were measured; latencies are given "
+            "as they were then", slowdown,
+        )  # fmt: skip
+    return slowdown
 
 
 def _summary(candidate: Candidate) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     run = RunFolder(config.output, config, "hat-train-predictor")
     train, valid = ((data.features[rows], latency_ms[rows]) for rows in (split.train, split.valid))
     model = FITTERS[config.kind](train, valid, getattr(config, config.kind), config.seed)
-    predictor = LatencyPredictor(model, config.target, device)
+    predictor = LatencyPredictor(model, config.target, device, data.median_anchor_ms)
     predictor.save(config.output)
     predicted_ms = predictor.predict_features_ms(data.features)
     accuracy = Accuracy.of(predicted_ms[split.test], latency_ms[split.test])
