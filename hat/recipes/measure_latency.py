@@ -154,14 +154,17 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> None:
             f"{where}: latency.csv is there, but not config.yaml and {DEVICE_FILE}, which say how it was measured; "
             "choose another output folder, or begin anew with --restart."
         )
-    before = _flat(read_yaml(where / "config.yaml")) | _flat(DeviceRecord.read(where / DEVICE_FILE).model_dump())
-    now = _flat(config.model_dump(mode="json")) | _flat(device.model_dump())
-    for key in sorted((before.keys() | now.keys()) - {"output", "samples"}):
-        if before.get(key) != now.get(key):
-            raise ConfigError(
-                f"{where}: was measured with {key} {shorten(before.get(key))}, now it is {shorten(now.get(key))}; go "
-                "on with the same, choose another output folder, or begin anew with --restart."
-            )
+    pairs = [
+        (read_yaml(where / "config.yaml"), config.model_dump(mode="json")),
+        (DeviceRecord.read(where / DEVICE_FILE).model_dump(mode="json"), device.model_dump(mode="json")),
+    ]
+    for before, now in ((_flat(before), _flat(now)) for before, now in pairs):
+        for key in sorted((before.keys() | now.keys()) - {"output", "samples"}):
+            if before.get(key) != now.get(key):
+                raise ConfigError(
+                    f"{where}: was measured with {key} {shorten(before.get(key))}, now it is {shorten(now.get(key))}; "
+                    "go on with the same, choose another output folder, or begin anew with --restart."
+                )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ def some_rows(seed: int, number: int) -> list[tuple[Architecture, LatencySample]
     rows = []
     for _ in range(number):
         encoder_ms = [10 ** rng.uniform(-3, 4) for _ in range(5)]
-        sample = LatencySample.of_runs(encoder_ms, [ms + rng.uniform(0.1, 900) for ms in encoder_ms])
+        sample = LatencySample.of_runs([(ms, ms + rng.uniform(0.1, 900)) for ms in encoder_ms])
         rows.append((space.sample(rng), sample))
     return rows
 
@@ -33,7 +33,7 @@ def some_rows(seed: int, number: int) -> list[tuple[Architecture, LatencySample]
 def write(path: Path, rows: list[tuple[Architecture, LatencySample]]) -> None:
     writer = LatencyWriter(path)
     for architecture, sample in rows:
-        writer.append(architecture, sample)
+        writer.append(architecture, sample, anchor_ms=3.7)
 
 
 @PROPERTY
@@ -75,7 +75,7 @@ def test_a_file_cut_anywhere_loses_the_torn_row_alone(
 @given(st.integers(10, 300), st.integers(0, 1000), st.floats(0, 1))
 def test_split(rows: int, seed: int, share: float) -> None:
     table = np.ones((rows, 10))
-    data = LatencyDataset(table, *([np.ones(rows)] * 4), architectures=None)
+    data = LatencyDataset(table, *([np.ones(rows)] * 4), architectures=None, median_anchor_ms=None)
     whole = data.split(seed)
     order = np.random.default_rng(seed).permutation(rows)
     tenth = rows // 10

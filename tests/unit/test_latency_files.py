@@ -25,7 +25,7 @@ def ours(tmp_path: Path) -> Path:
     path, rng = tmp_path / "latency.csv", random.Random(1)
     writer = LatencyWriter(path)
     for _ in range(3):
-        writer.append(SPACE.sample(rng), LatencySample.of_runs([1.0, 2.0], [5.0, 7.0]))
+        writer.append(SPACE.sample(rng), LatencySample.of_runs([(1.0, 5.0), (2.0, 7.0)]), anchor_ms=3.0)
     return path
 
 
@@ -49,11 +49,22 @@ def test_the_public_layout(tmp_path: Path) -> None:
     data = LatencyDataset.load(public(tmp_path, HEADER, ROW, ROW))
     assert len(data) == 2
     assert data.features[1].tolist() == [640, 6, 2048, 8, 512, 3, 1024, 4, 4, 1.5]
-    assert data.architectures is None
+    assert data.architectures is None and data.median_anchor_ms is None
     assert data.latency_ms().tolist() == [110.75, 110.75]
     assert data.latency_ms("encoder").tolist() == [10.5, 10.5]
     assert data.latency_ms("decoder").tolist() == [100.25, 100.25]
     assert data.decoder_std_ms.tolist() == [2.0, 2.0]
+
+
+def test_the_pace_of_the_machine_is_taken_out(tmp_path: Path) -> None:
+    """The second row was measured when everything took twice as long, the third when it took half as long."""
+    numbers = [ROW.split(",")[10:], ["21.0", "200.5", "1.0", "4.0"], ["5.25", "50.125", "0.25", "1.0"]]
+    rows = [",".join([*ROW.split(",")[:10], *values]) for values in numbers]
+    lines = [f"{row},{anchor_ms}" for row, anchor_ms in zip(rows, (30, 60, 15), strict=True)]
+    data = LatencyDataset.load(public(tmp_path, HEADER + ",anchor_ms", *lines))
+    assert data.median_anchor_ms == 30
+    assert data.encoder_ms.tolist() == [10.5] * 3 and data.decoder_ms.tolist() == [100.25] * 3
+    assert data.encoder_std_ms.tolist() == [0.5] * 3 and data.decoder_std_ms.tolist() == [2.0] * 3
 
 
 def test_columns_are_found_by_name_whatever_the_spreadsheet_did(tmp_path: Path) -> None:
@@ -84,6 +95,7 @@ def test_columns_are_found_by_name_whatever_the_spreadsheet_did(tmp_path: Path) 
         ([HEADER, ROW.replace("100.25", "fast")], "line 2: latency_mean_decoder must be .* 0, is 'fast'"),
         ([HEADER, ROW.replace("640", "0")], "line 2: encoder_embed_dim must be a number above 0, is '0'"),
         ([HEADER, ROW.replace("10.5", "0").replace("100.25", "0")], "line 2: .* must not both be 0"),
+        ([HEADER + ",anchor_ms", ROW + ",0"], "line 2: anchor_ms must be a number above 0, is '0'"),
     ],
 )
 def test_damaged_files(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -15,7 +15,7 @@ from hat.decoding import beam_search
 from hat.errors import ConfigError
 from hat.latency import measure as measure_module
 from hat.latency.device import describe, resolve
-from hat.latency.measure import beam_options, measure, measure_architecture
+from hat.latency.measure import ANCHOR_EVERY, beam_options, measure, measure_beside, random_model
 from hat.latency.settings import LatencySettings
 from hat.nn import Transformer
 from hat.space import Architecture, SearchSpace
@@ -58,11 +58,13 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sources: list[torch.Tensor] = []
         self.rows: list[int] = []
+        self.widths: list[int] = []
         self.states: set[tuple[Any, ...]] = set()
         encode, step = Transformer.encode, Transformer.step
 
         def watched_encode(net: Transformer, source: torch.Tensor) -> Any:
             self.sources.append(source)
+            self.widths.append(net.architecture.decoder.embed_dim)
             self.note(net)
             return encode(net, source)
 
@@ -86,7 +88,7 @@ def test_every_run_takes_exactly_the_steps_asked_for(
 ) -> None:
     watch = Watch(monkeypatch)
     settings = some_settings(batch_size=batch_size, beam=beam, target_length=target_length)
-    sample = measure_architecture(SPACE.sample(random.Random(1)), settings)
+    sample = measure(random_model(SPACE.sample(random.Random(1)), settings), settings)
     assert len(watch.sources) == 2 + 4
     assert watch.rows == [batch_size * beam] * target_length * (2 + 4)
     assert sample.runs == 4
@@ -151,7 +153,7 @@ def test_torchs_own_random_numbers_go_on_as_if_nothing_had_been_measured() -> No
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    measure_architecture(SPACE.smallest(), some_settings(runs=1))
+    measure(random_model(SPACE.smallest(), some_settings()), some_settings(runs=1))
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -166,19 +168,44 @@ def test_encoder_total_and_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sample.total.std_ms == pytest.approx(0.0, abs=1e-6)
 
 
-def test_embeddings_are_shared_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    nets = []
-    monkeypatch.setattr(measure_module, "measure", lambda net, *_: nets.append(net))
-    measure_architecture(
+def test_the_anchor_is_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    net, anchor = some_net(), some_net(SPACE.smallest())
+    settings = some_settings(runs=2 * ANCHOR_EVERY + 1, beam=1, target_length=2)
+    sample, beside = measure_beside(net, anchor, settings)
+    assert sample.runs == 2 * ANCHOR_EVERY + 1
+    wide, narrow = net.architecture.decoder.embed_dim, anchor.architecture.decoder.embed_dim
+    turn = [narrow] + [wide] * ANCHOR_EVERY
+    assert watch.widths == [narrow, wide] * 2 + turn * 2 + [narrow, wide]
+    assert beside.mean_ms > 0
+
+
+def test_the_anchor_sees_the_same_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run takes longer than the one before, as on a machine that heats up: the ratio stays."""
+    settings = some_settings(runs=400, warmup_runs=0)
+    net, anchor = some_net(), some_net(SPACE.smallest())
+    run_numbers = itertools.count()
+
+    def run(call: Any) -> tuple[float, float]:
+        pace = 1 + next(run_numbers) / 400  # twice as slow at the end
+        total_ms = 10.0 if call.net.architecture == net.architecture else 4.0
+        return pace, total_ms * pace
+
+    monkeypatch.setattr(measure_module._Call, "run", run)
+    sample, beside = measure_beside(net, anchor, settings)
+    assert sample.total.mean_ms / beside.mean_ms == pytest.approx(2.5, rel=0.01)
+
+
+def test_embeddings_are_shared_as_the_settings_say() -> None:
+    net = random_model(
         SPACE.largest(),
         some_settings(share_embeddings="none", source_vocab_size=20, target_vocab_size=30, pre_norm=True),
     )
-    (net,) = nets
     assert (net.source_vocab_size, net.target_vocab_size) == (20, 30)
     assert net.output_embedding is not net.target_embedding
     assert net.options.pre_norm
     with pytest.raises(ConfigError, match="needs one joint vocabulary"):
-        measure_architecture(SPACE.largest(), some_settings(target_vocab_size=30))
+        random_model(SPACE.largest(), some_settings(target_vocab_size=30))
 
 
 def test_settings_are_completed_by_what_the_machine_uses() -> None:

@@ -58,14 +58,14 @@ def test_it_learns_synthetic_latencies_from_80_rows(latency: Callable[[FloatArra
 
 def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
     settings = LatencySettings(source_length=3, target_length=4, source_vocab_size=9, target_vocab_size=9, threads=1)
-    device = DeviceRecord(machine="a machine", gpu="a GPU", torch="2.6", settings=settings)
-    predictor = LatencyPredictor(some_predictor().model, "decoder", device)
+    device = DeviceRecord(machine="a machine", gpu="a GPU", torch="2.6", settings=settings, anchor=SPACE.largest())
+    predictor = LatencyPredictor(some_predictor().model, "decoder", device, anchor_ms=12.3)
     predictor.save(tmp_path)
     loaded = LatencyPredictor.load(tmp_path)
     architectures, (table, _) = some_data(50, 3, linear)
     assert loaded.predict_ms_batch(architectures) == predictor.predict_ms_batch(architectures)
     assert loaded.predict_features_ms(table).tolist() == predictor.predict_ms_batch(architectures)
-    assert (loaded.target, loaded.device) == ("decoder", device)
+    assert (loaded.target, loaded.device, loaded.anchor_ms) == ("decoder", device, 12.3)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     loaded.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written

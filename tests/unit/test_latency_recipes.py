@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -47,14 +48,14 @@ def measured(config: Path) -> tuple[Architecture, ...]:
 
 def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the architecture after ``number`` others is measured."""
-    measure, calls = recipe.measure_architecture, iter(range(number))
+    measure, calls = recipe.measure_beside, iter(range(number))
 
-    def interrupted(architecture: Architecture, settings: LatencySettings) -> LatencySample:
+    def interrupted(*arguments: Any) -> Any:
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return measure(architecture, settings)
+        return measure(*arguments)
 
-    monkeypatch.setattr(recipe, "measure_architecture", interrupted)
+    monkeypatch.setattr(recipe, "measure_beside", interrupted)
 
 
 def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +71,8 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     assert (data.decoder_ms > 0).all()
     record = DeviceRecord.read(folder / "device.json")
     assert record.settings == LatencySettings.model_validate(SETTINGS)
+    assert record.anchor == SearchSpace.model_validate(SPACE).sample(random.Random(1))
+    assert data.median_anchor_ms is not None and data.median_anchor_ms > 0
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["rows"] == 6
     assert {path.name for path in folder.iterdir()} == {
         "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
@@ -142,12 +145,15 @@ def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
         ("settings.beam=3", "was measured with settings.beam 2, now it is 3"),
         ("settings.runs=5", "was measured with settings.runs 2, now it is 5"),
         ("seed=2", "was measured with seed 1, now it is 2"),
+        ("anchor=ANCHOR", "was measured with anchor null, now it is"),
         ("space.qkv_dim=16", "was measured with space.qkv_dim 8, now it is 16"),
     ],
 )
 def test_rows_measured_otherwise_are_not_mixed(
     config: Path, override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    SearchSpace.model_validate(SPACE).largest().to_json(config.parent / "anchor.json")
+    override = override.replace("ANCHOR", str(config.parent / "anchor.json"))
     assert measure_main([str(config), "samples=2"]) == 0
     before = (config.parent / "latency" / "latency.csv").read_bytes()
     assert measure_main([str(config), override]) == 2
@@ -204,10 +210,12 @@ def dataset(folder: Path, rows: int, with_device: bool = True) -> Path:
     for _ in range(rows):
         architecture = space.sample(rng)
         encoder_ms = features(architecture)[1] * 2
-        writer.append(architecture, LatencySample.of_runs([encoder_ms], [encoder_ms + 5 * features(architecture)[5]]))
+        sample = LatencySample.of_runs([(encoder_ms, encoder_ms + 5 * features(architecture)[5])])
+        writer.append(architecture, sample, anchor_ms=7.5)
     if with_device:
         settings = LatencySettings.model_validate(SETTINGS)
-        DeviceRecord(machine="m", gpu=None, torch="2.6", settings=settings).write(folder / "device.json")
+        record = DeviceRecord(machine="m", gpu=None, torch="2.6", settings=settings, anchor=space.largest())
+        record.write(folder / "device.json")
     return folder / "latency.csv"
 
 
@@ -235,6 +243,7 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert predictor.device is not None
     assert predictor.device.settings == LatencySettings.model_validate(SETTINGS)
     space = SearchSpace.model_validate(SPACE)
+    assert (predictor.device.anchor, predictor.anchor_ms) == (space.largest(), 7.5)
     assert predictor(space.largest()) > predictor(space.smallest())
 
     weights = (folder / "model.safetensors").read_bytes()

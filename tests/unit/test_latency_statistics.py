@@ -33,7 +33,7 @@ def test_no_runs_is_an_error() -> None:
 
 
 def test_the_decoder_is_the_rest_run_by_run() -> None:
-    sample = LatencySample.of_runs([1.0, 2.0, 3.0], [10.0, 20.0, 40.0])
+    sample = LatencySample.of_runs([(1.0, 10.0), (2.0, 20.0), (3.0, 40.0)])
     assert sample.decoder == TimeStatistics.of([9.0, 18.0, 37.0])
     assert sample.encoder.mean_ms + sample.decoder.mean_ms == pytest.approx(sample.total.mean_ms)
     assert sample.runs == 3

@@ -13,9 +13,9 @@ from hat import Architecture, SearchSpace, SuperTransformer, Transformer
 from hat.artifacts import machine_name
 from hat.cli.search import main
 from hat.cli.train_super import main as train_super
+from hat.latency import stopwatch as stopwatch_module
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import LatencySettings
-from hat.recipes import search as recipe
 from hat.recipes.evaluate import EvaluateConfig, evaluate
 
 SPACE_ = SearchSpace.model_validate(SPACE)
@@ -45,7 +45,10 @@ class Machine:
     def __init__(self, factor: float = 1.0, machine: str | None = None) -> None:
         self.factor = factor
         self.target = "total"
-        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=SETTINGS)
+        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=SETTINGS, anchor=None)
+        self.anchor_ms: float | None = None
+        self.pace = 1.0
+        """How many times as long as usual everything takes now."""
         self.measured: list[Architecture] = []
         self.disturbed: dict[int, float] = {}
         """Which measurements, counted from 0, take how many times as long as they should."""
@@ -58,16 +61,22 @@ class Machine:
         assert settings.model_copy(update={"threads": None}) == self.device.settings  # but the threads really used
         assert net.source_vocab_size != settings.source_vocab_size
         architecture = net.architecture
-        factor = self.factor * self.disturbed.get(len(self.measured), 1.0)
+        factor = self.pace * self.factor * self.disturbed.get(len(self.measured), 1.0)
         self.measured.append(architecture)
         return SimpleNamespace(total=SimpleNamespace(mean_ms=factor * predicted_ms(architecture)))
+
+    def measure_beside(self, net: Transformer, anchor: Transformer, settings: LatencySettings) -> Any:
+        """As `hat.latency.measure.measure_beside`."""
+        assert anchor.source_vocab_size == settings.source_vocab_size
+        return self.measure(net, settings), SimpleNamespace(mean_ms=self.pace * predicted_ms(anchor.architecture))
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
     monkeypatch.setattr(LatencyPredictor, "load", lambda folder: machine)
-    monkeypatch.setattr(recipe, "measure", machine.measure)
+    monkeypatch.setattr(stopwatch_module, "measure", machine.measure)
+    monkeypatch.setattr(stopwatch_module, "measure_beside", machine.measure_beside)
     return machine
 
 
@@ -110,7 +119,8 @@ def test_what_a_search_leaves(runs: Path, tmp_path: Path, machine: Machine, caps
     assert architecture in SPACE_ and predicted_ms(architecture) <= limit
     assert found["limit_ms"] == limit and found["device"] == machine_name()
     assert found["predicted_ms"] == found["measured_ms"] == pytest.approx(predicted_ms(architecture), abs=1e-3)
-    assert machine.measured == [architecture] * 3  # so near the limit, one measurement is not trusted
+    assert machine.measured == [architecture] * 5  # so near the limit, one measurement is not trusted
+    assert found["slowdown"] is None  # no anchor tells
     assert found["validation_loss"] == pytest.approx(loss_of(runs, architecture), rel=1e-5)
 
     history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
@@ -141,7 +151,7 @@ def test_what_is_slower_than_predicted_is_not_returned(runs: Path, tmp_path: Pat
     path = tmp_path / "search" / "architecture.json"
     found = json.loads(path.read_text())["found"]
     assert found["measured_ms"] <= 20 and found["measured_ms"] == pytest.approx(1.2 * found["predicted_ms"], abs=1e-2)
-    # The first candidate, measured three times, tells the ratio, so the second one is fast enough.
+    # The first candidate, measured five times, tells the ratio, so the second one is fast enough.
     assert len(set(machine.measured)) <= 2 and machine.measured[-1] == Architecture.from_json(path)
 
 
@@ -153,7 +163,7 @@ def test_one_disturbed_measurement_does_not_cost_the_best_candidate(
     machine.measured.clear()
     machine.disturbed = {0: 10.0}
     assert run(runs, tmp_path / "disturbed", "--latency", "20") == 0
-    assert machine.measured == [best] * 3
+    assert machine.measured == [best] * 5
     assert Architecture.from_json(tmp_path / "disturbed" / "architecture.json") == best
 
 
@@ -166,6 +176,24 @@ def test_one_lucky_measurement_does_not_pass_a_candidate_that_is_too_slow(
     first, returned = machine.measured[0], Architecture.from_json(path)
     assert 1.1 * predicted_ms(first) > 18 > 1.1 * 0.9 * predicted_ms(first)
     assert returned != first and 1.1 * predicted_ms(returned) <= 18
+
+
+@pytest.mark.parametrize("pace", [0.6, 1.0, 1.7])
+def test_a_machine_that_changes_its_pace_finds_the_same(
+    runs: Path, tmp_path: Path, machine: Machine, pace: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.factor = 1.1
+    assert run(runs, tmp_path / "alone", "--latency", "20") == 0
+    expected = json.loads((tmp_path / "alone" / "architecture.json").read_text())
+    machine.device.anchor, machine.anchor_ms = SPACE_.largest(), predicted_ms(SPACE_.largest())
+    machine.pace = pace
+    capsys.readouterr()
+    assert run(runs, tmp_path / "beside", "--latency", "20") == 0
+    result = json.loads((tmp_path / "beside" / "architecture.json").read_text())
+    assert result["found"].pop("slowdown") == pace
+    expected["found"].pop("slowdown")
+    assert result == expected
+    assert (f"now takes {pace:.2f} times as long as" in capsys.readouterr().err) == (pace != 1.0)
 
 
 def test_a_machine_that_is_far_too_slow(
@@ -183,9 +211,12 @@ def test_another_machine_is_searched_for_without_measuring(
     runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.device.machine = "a Raspberry Pi (4 cores)"
+    machine.device.anchor, machine.anchor_ms = SPACE_.largest(), 5 * predicted_ms(SPACE_.largest())
     assert run(runs, tmp_path / "here", "--latency", "20ms") == 0
     assert "the predictor knows another machine (a Raspberry Pi (4 cores))" in capsys.readouterr().err
-    assert json.loads((tmp_path / "here" / "architecture.json").read_text())["found"]["device"] == machine_name()
+    found = json.loads((tmp_path / "here" / "architecture.json").read_text())["found"]
+    assert found["device"] == machine_name()
+    assert found["slowdown"] is None and found["measured_ms"] <= 20  # by this machine's own clock
     machine.measured.clear()
     assert run(runs, tmp_path / "there", "--latency", "20ms", "measure=false") == 0
     assert "another machine" not in capsys.readouterr().err
