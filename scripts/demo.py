@@ -47,6 +47,7 @@ def main() -> None:
     }
     two_at_a_time(functools.partial(train_sub, *training) for training in trainings.values())
     models = {name: RUNS / folder for name, (folder, _, _) in trainings.items()}
+    two_at_a_time(functools.partial(evaluate, model) for model in models.values())
     rows = [row(name, model, predictor) for name, model in models.items()]
     nets = [Transformer.from_pretrained(model) for model in models.values()]
     for values, ms in zip(rows, latencies_ms(nets, predictor), strict=True):
@@ -101,10 +102,15 @@ def hand_made(space: SearchSpace, predictor: LatencyPredictor, limit_ms: float) 
     return max(within, key=lambda candidate: candidate[0])[1]
 
 
-def row(name: str, model: Path, predictor: LatencyPredictor) -> dict[str, Any]:
+def evaluate(model: Path) -> None:
     """Score one model on the test set."""
     line = f"model={model}", f"output={model / 'evaluation'}", "latency=null"
-    results = json.loads(hat("evaluate", f"{CONFIGS}/evaluate.yaml", *line, quiet=True))
+    hat("evaluate", f"{CONFIGS}/evaluate.yaml", *line, quiet=True)
+
+
+def row(name: str, model: Path, predictor: LatencyPredictor) -> dict[str, Any]:
+    """What the table says of one model."""
+    results = json.loads((model / "evaluation" / "evaluation.json").read_text())
     architecture = Architecture.from_dict(json.loads((model / "config.json").read_text())["architecture"])
     return {
         "name": name,
