@@ -13,8 +13,12 @@ from torch.nn import functional
 
 from hat.config import Section
 from hat.errors import ConfigError
+from hat.latency.cost_model import CostModel, fit_cost_model
 from hat.latency.device import cpu_threads
 from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Layers, Normalisation
+
+Rows = tuple[FloatArray, FloatArray]
+"""Features (n, 10) and latencies in ms (n,)."""
 
 
 class MLPOptions(Section):
@@ -47,9 +51,7 @@ class MLPOptions(Section):
 _CHECK_EVERY = 10  # updates between two looks at the validation rows
 
 
-def fit_mlp(
-    train: tuple[FloatArray, FloatArray], valid: tuple[FloatArray, FloatArray], options: MLPOptions, seed: int
-) -> MLP:
+def fit_mlp(train: Rows, valid: Rows, options: MLPOptions, seed: int) -> MLP:
     """Train the paper's network to the smallest squared error.
 
     It runs on one thread: so small a network gains nothing from more, and the result does not depend on their number.
@@ -73,8 +75,11 @@ def fit_mlp(
         return MLP(normalisation, _train(net, train_tensors, valid_tensors, options, generator))
 
 
-FITTERS: dict[str, Callable[..., MLP]] = {"mlp": fit_mlp}
-"""Kinds of predictors by name."""
+FITTERS: dict[str, Callable[..., MLP | CostModel]] = {
+    "structured": lambda train, valid, options, seed: fit_cost_model(train, options),
+    "mlp": fit_mlp,
+}
+"""Kinds of predictors by name, as functions of training rows, validation rows, the options of the kind and a seed."""
 
 
 def _normalisation(features: FloatArray, latency_ms: FloatArray, options: MLPOptions) -> Normalisation:

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hat.artifacts import atomic_path, make_folder, read_json, write_json
 from hat.config import Section, describe_validation_error
 from hat.errors import DataError
+from hat.latency.cost_model import TERM_NAMES, CostModel
 from hat.latency.dataset import Target
 from hat.latency.mlp import MLP, FloatArray, Normalisation
 from hat.latency.settings import DeviceRecord
@@ -22,38 +24,84 @@ from hat.space.encoding import FEATURE_NAMES, features
 PREDICTOR_FILE = "predictor.json"
 WEIGHTS_FILE = "model.safetensors"
 
+_TenNumbers = Annotated[tuple[float, ...], Field(min_length=len(FEATURE_NAMES), max_length=len(FEATURE_NAMES))]
+_TenScales = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=len(FEATURE_NAMES), max_length=len(FEATURE_NAMES))
+]
 
-class _Feature(Section):
-    name: str
-    mean: float
-    scale: float = Field(gt=0)
+
+class _MLPFile(Section):
+    feature_mean: _TenNumbers
+    feature_scale: _TenScales
+    latency_mean_ms: float
+    latency_scale_ms: float = Field(gt=0)
+    lowest_ms: float = Field(gt=0)
+    weights_sha256: str
+    """Of ``model.safetensors``: weights of one training must not meet the normalisation of another."""
 
 
-class _Latency(Section):
-    mean_ms: float
-    scale_ms: float = Field(gt=0)
+class _CostModelFile(Section):
+    costs_ms: dict[str, float]
     lowest_ms: float = Field(gt=0)
 
 
+class _Feature(Section):
+    name: str
+    lowest: float
+    highest: float
+
+
 class _PredictorFile(Section):
-    """The content of ``predictor.json``."""
+    """The content of ``predictor.json``; exactly the section that ``kind`` names is there."""
 
     format: Literal["hat.predictor/1"]
-    kind: Literal["mlp"]
+    kind: Literal["mlp", "structured"]
     target: Target
     features: tuple[_Feature, ...]
-    latency: _Latency
-    weights_sha256: str
-    """Of ``model.safetensors``: weights of one training must not meet the normalisation of another."""
+    relative_error_90: float | None = Field(ge=0)
+    mlp: _MLPFile | None = None
+    structured: _CostModelFile | None = None
     device: DeviceRecord | None
     anchor_ms: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "_PredictorFile":
+        if getattr(self, self.kind) is None:
+            raise ValueError(f"{self.kind} must be there for kind {self.kind}")
+        return self
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a predictor can be trusted."""
+
+    relative_error_90: float | None
+    """Nine in ten measurements are at most this part of the prediction away from it; None where there were too few
+    rows to tell."""
+    lowest: tuple[float, ...]
+    """Smallest value of each of the ten features among the rows the predictor was trained on."""
+    highest: tuple[float, ...]
+    """Largest value."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A latency and how far it can be trusted."""
+
+    latency_ms: float
+    low_ms: float | None
+    """Nine in ten measurements lie between this and ``high_ms``; None where there were too few rows to tell."""
+    high_ms: float | None
+    extrapolates: bool
+    """Whether some feature of the architecture is outside what the predictor was trained on."""
 
 
 class LatencyPredictor:
     """Predicts latencies; ``predictor(architecture)`` gives milliseconds.
 
     Args:
-        model: the trained network.
+        model: what was fitted.
+        calibration: how far it can be trusted.
         target: which latency it predicts.
         device: where and how its training data were measured; None when that is not known.
         anchor_ms: total latency of ``device.anchor`` at the pace that predictions are for; None without an anchor.
@@ -61,12 +109,14 @@ class LatencyPredictor:
 
     def __init__(
         self,
-        model: MLP,
+        model: MLP | CostModel,
+        calibration: Calibration,
         target: Target = "total",
         device: DeviceRecord | None = None,
         anchor_ms: float | None = None,
     ) -> None:
         self.model = model
+        self.calibration = calibration
         self.target = target
         self.device = device
         self.anchor_ms = anchor_ms
@@ -90,37 +140,52 @@ class LatencyPredictor:
         """Milliseconds of n architectures given by their features, (n, 10) → (n,)."""
         return self.model.predict_ms(table)
 
+    def predict(self, architecture: Architecture) -> Prediction:
+        """Latency of one architecture with the interval that nine in ten measurements fall into."""
+        latency_ms, error = self.predict_ms(architecture), self.calibration.relative_error_90
+        ranges = zip(features(architecture), self.calibration.lowest, self.calibration.highest, strict=True)
+        return Prediction(
+            latency_ms,
+            low_ms=None if error is None else max(0.0, latency_ms * (1 - error)),
+            high_ms=None if error is None else latency_ms * (1 + error),
+            extrapolates=any(not low <= value <= high for value, low, high in ranges),
+        )
+
     def save(self, folder: str | Path) -> None:
-        """Write ``predictor.json`` and ``model.safetensors`` atomically."""
+        """Write ``predictor.json``, and ``model.safetensors`` for a network, atomically."""
         folder = make_folder(folder)
-        content = save(self.model.tensors())
-        with atomic_path(folder / WEIGHTS_FILE) as temporary:
-            temporary.write_bytes(content)
-        normalisation = self.model.normalisation
-        means, scales = normalisation.feature_mean, normalisation.feature_scale
+        kind, section = self._save_model(folder)
+        lowest, highest = self.calibration.lowest, self.calibration.highest
         values = {
             "format": "hat.predictor/1",
-            "kind": "mlp",
+            "kind": kind,
             "target": self.target,
             "features": [
-                {"name": name, "mean": mean, "scale": scale}
-                for name, mean, scale in zip(FEATURE_NAMES, means, scales, strict=True)
+                {"name": name, "lowest": low, "highest": high}
+                for name, low, high in zip(FEATURE_NAMES, lowest, highest, strict=True)
             ],
-            "latency": {
-                "mean_ms": normalisation.latency_mean_ms,
-                "scale_ms": normalisation.latency_scale_ms,
-                "lowest_ms": normalisation.lowest_ms,
-            },
-            "weights_sha256": hashlib.sha256(content).hexdigest(),
+            "relative_error_90": self.calibration.relative_error_90,
+            kind: section,
             "device": None if self.device is None else self.device.model_dump(mode="json"),
             "anchor_ms": self.anchor_ms,
         }
         write_json(folder / PREDICTOR_FILE, values)
 
+    def _save_model(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        """Write the weights if there are any; the model's kind and what ``predictor.json`` says of it."""
+        model = self.model
+        if isinstance(model, CostModel):
+            costs_ms = dict(zip(TERM_NAMES, model.costs_ms, strict=True))
+            return "structured", {"costs_ms": costs_ms, "lowest_ms": model.lowest_ms}
+        content = save(model.tensors())
+        with atomic_path(folder / WEIGHTS_FILE) as temporary:
+            temporary.write_bytes(content)
+        return "mlp", {**vars(model.normalisation), "weights_sha256": hashlib.sha256(content).hexdigest()}
+
     @classmethod
     def load(cls, folder: str | Path) -> "LatencyPredictor":
         """Read a folder that :meth:`save` wrote; it predicts the same numbers. Raises DataError naming the file."""
-        path, weights_path = Path(folder) / PREDICTOR_FILE, Path(folder) / WEIGHTS_FILE
+        path = Path(folder) / PREDICTOR_FILE
         try:
             file = _PredictorFile.model_validate(read_json(path, "a latency predictor"))
         except ValidationError as error:
@@ -128,26 +193,33 @@ class LatencyPredictor:
         names = tuple(feature.name for feature in file.features)
         if names != FEATURE_NAMES:
             raise DataError(f"{path}: features must be {', '.join(FEATURE_NAMES)} in this order, are others.")
-        content = _read_bytes(weights_path)
-        if hashlib.sha256(content).hexdigest() != file.weights_sha256:
-            raise DataError(f"{weights_path}: must be the weights that {PREDICTOR_FILE} was written with, is not.")
-        try:
-            tensors = load(content)
-        except (SafetensorError, ValueError) as error:
-            raise DataError(f"{weights_path}: cannot be read as weights: {error}.") from None
-        normalisation = Normalisation(
-            tuple(feature.mean for feature in file.features),
-            tuple(feature.scale for feature in file.features),
-            file.latency.mean_ms,
-            file.latency.scale_ms,
-            file.latency.lowest_ms,
+        calibration = Calibration(
+            file.relative_error_90,
+            tuple(feature.lowest for feature in file.features),
+            tuple(feature.highest for feature in file.features),
         )
-        model = MLP.from_tensors(tensors, normalisation, str(weights_path))
-        return cls(model, file.target, file.device, file.anchor_ms)
+        model = _load_network(file.mlp, path.with_name(WEIGHTS_FILE)) if file.mlp else _cost_model(file, path)
+        return cls(model, calibration, file.target, file.device, file.anchor_ms)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _cost_model(file: _PredictorFile, path: Path) -> CostModel:
+    assert file.structured is not None, "the other kind was looked for first"
+    costs_ms = file.structured.costs_ms
+    if set(costs_ms) != set(TERM_NAMES):
+        raise DataError(f"{path}: structured.costs_ms must have a cost for each of: {', '.join(TERM_NAMES)}; has not.")
+    return CostModel(tuple(costs_ms[name] for name in TERM_NAMES), file.structured.lowest_ms)
+
+
+def _load_network(section: _MLPFile, path: Path) -> MLP:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a predictor's weights: {error.strerror}.") from None
+    if hashlib.sha256(content).hexdigest() != section.weights_sha256:
+        raise DataError(f"{path}: must be the weights that {PREDICTOR_FILE} was written with, is not.")
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as weights: {error}.") from None
+    normalisation = Normalisation(**section.model_dump(exclude={"weights_sha256"}))
+    return MLP.from_tensors(tensors, normalisation, str(path))

@@ -106,7 +106,15 @@ def search(config: SearchConfig) -> Path:
     else:
         best, found["measured_ms"] = _best_measured(model, ranking, stopwatch, config)
         found["slowdown"] = _told(stopwatch.slowdown())
-    found |= {"predicted_ms": round(best.latency_ms, 3), "validation_loss": best.score, "scored": len(ranking)}
+    prediction = predictor.predict(best.architecture)
+    interval = prediction.low_ms, prediction.high_ms
+    found |= {
+        "predicted_ms": round(prediction.latency_ms, 3),
+        "predicted_interval_ms": [None if bound is None else round(bound, 3) for bound in interval],
+        "extrapolates": prediction.extrapolates,
+        "validation_loss": best.score,
+        "scored": len(ranking),
+    }
     history.complete()
     write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
     path = config.output / _ARCHITECTURE

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from hat.artifacts import RunFolder, atomic_path, write_json
 from hat.config import Section, Seed
 from hat.latency.accuracy import Accuracy
+from hat.latency.cost_model import CostModelOptions
+from hat.latency.cross_validation import calibrate, choose_kind, cross_validated_errors
 from hat.latency.dataset import LatencyDataset, Split, Target
 from hat.latency.fitting import FITTERS, MLPOptions
 from hat.latency.mlp import FloatArray
@@ -25,21 +27,23 @@ class TrainPredictorConfig(Section):
     """Folder of the predictor."""
     dataset: Path
     """A latency CSV."""
-    kind: str = "mlp"
-    """What kind of predictor: ``mlp``, the paper's."""
+    kind: str = "auto"
+    """What kind of predictor: ``structured``, a sum of what the parts of a network cost; ``mlp``, the paper's network;
+    ``auto`` takes the one that predicts rows better which it was not fitted to."""
     target: Target = "total"
     """Which latency is predicted: ``total`` (encoder and decoder), ``encoder`` or ``decoder``."""
     train_rows: int | None = Field(default=None, gt=0)
     """Rows to train on; null takes eight tenths."""
     seed: Seed = 1
     """Of the 8:1:1 split (a permutation of all rows whose last tenth is the test part), weights and batches."""
+    structured: CostModelOptions = CostModelOptions()
     mlp: MLPOptions = MLPOptions()
 
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, kind: str) -> str:
-        if kind not in FITTERS:
-            raise ValueError(f"must be one of: {', '.join(FITTERS)}; is '{kind}'")
+        if kind not in ("auto", *FITTERS):
+            raise ValueError(f"must be one of: auto, {', '.join(FITTERS)}; is '{kind}'")
         return kind
 
 
@@ -56,17 +60,22 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     latency_ms = data.latency_ms(config.target)
     run = RunFolder(config.output, config, "hat-train-predictor")
     train, valid = ((data.features[rows], latency_ms[rows]) for rows in (split.train, split.valid))
-    model = FITTERS[config.kind](train, valid, getattr(config, config.kind), config.seed)
-    predictor = LatencyPredictor(model, config.target, device, data.median_anchor_ms)
+    options = {kind: getattr(config, kind) for kind in FITTERS}
+    if config.kind == "auto":
+        kind, errors = choose_kind(train, options, config.seed)
+    else:
+        kind, errors = config.kind, cross_validated_errors(config.kind, train, options[config.kind], config.seed)
+    model = FITTERS[kind](train, valid, options[kind], config.seed)
+    predictor = LatencyPredictor(model, calibrate(train, errors), config.target, device, data.median_anchor_ms)
     predictor.save(config.output)
     predicted_ms = predictor.predict_features_ms(data.features)
     accuracy = Accuracy.of(predicted_ms[split.test], latency_ms[split.test])
     counts = {"train_rows": len(split.train), "valid_rows": len(split.valid)}
-    write_json(config.output / "metrics.json", {"test": asdict(accuracy), **counts})
+    write_json(config.output / "metrics.json", {"test": asdict(accuracy), **counts, "kind": kind})
     _draw(predicted_ms, latency_ms, split, accuracy, config.output / "predicted_vs_measured.png")
-    run.log(event="final", test=asdict(accuracy), **counts)
+    run.log(event="final", test=asdict(accuracy), **counts, kind=kind)
     run.finish()
-    logger.info("trained on %d rows | %s", len(split.train), describe(accuracy))
+    logger.info("%s, trained on %d rows | %s", kind, len(split.train), describe(accuracy))
     return config.output
 
 

@@ -15,13 +15,14 @@ from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
 from hat.latency.fitting import MLPOptions, fit_mlp
 from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Normalisation
-from hat.latency.predictor import LatencyPredictor
+from hat.latency.predictor import Calibration, LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.space import Architecture, SearchSpace
 from hat.space.encoding import features
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "configs/space/wmt_latency.yaml")
 QUICK = MLPOptions(hidden_dims=(32, 32), steps=150, learning_rate=0.005)
+CALIBRATION = Calibration(0.05, (1.0,) * 10, (4000.0,) * 10)
 Data = tuple[FloatArray, FloatArray]
 
 
@@ -44,7 +45,7 @@ def product(table: FloatArray) -> FloatArray:
 def some_predictor(seed: int = 1, options: MLPOptions = QUICK) -> LatencyPredictor:
     _, train = some_data(60, 1, linear)
     _, valid = some_data(8, 2, linear)
-    return LatencyPredictor(fit_mlp(train, valid, options, seed))
+    return LatencyPredictor(fit_mlp(train, valid, options, seed), CALIBRATION)
 
 
 @pytest.mark.parametrize(("latency", "mape"), [(linear, 1.5), (product, 4.0)])
@@ -59,13 +60,14 @@ def test_it_learns_synthetic_latencies_from_80_rows(latency: Callable[[FloatArra
 def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
     settings = LatencySettings(source_length=3, target_length=4, source_vocab_size=9, target_vocab_size=9, threads=1)
     device = DeviceRecord(machine="a machine", gpu="a GPU", torch="2.6", settings=settings, anchor=SPACE.largest())
-    predictor = LatencyPredictor(some_predictor().model, "decoder", device, anchor_ms=12.3)
+    predictor = LatencyPredictor(some_predictor().model, CALIBRATION, "decoder", device, anchor_ms=12.3)
     predictor.save(tmp_path)
     loaded = LatencyPredictor.load(tmp_path)
     architectures, (table, _) = some_data(50, 3, linear)
     assert loaded.predict_ms_batch(architectures) == predictor.predict_ms_batch(architectures)
     assert loaded.predict_features_ms(table).tolist() == predictor.predict_ms_batch(architectures)
     assert (loaded.target, loaded.device, loaded.anchor_ms) == ("decoder", device, 12.3)
+    assert loaded.calibration == CALIBRATION
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     loaded.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
@@ -76,8 +78,8 @@ def test_no_latency_below_the_lowest() -> None:
     line = np.eye(1, 10)  # the first feature, the encoder's width
     model = MLP(normalisation, ((line, np.array([-800.0])),))
     table = np.array([features(SPACE.smallest()), features(SPACE.largest())])
-    assert LatencyPredictor(model).predict_features_ms(table).tolist() == [0.5] * 2
-    assert LatencyPredictor(model).predict_features_ms(table + 300).tolist() == [table[0, 0] - 450, table[1, 0] - 450]
+    assert model.predict_ms(table).tolist() == [0.5] * 2
+    assert model.predict_ms(table + 300).tolist() == [table[0, 0] - 450, table[1, 0] - 450]
 
 
 @pytest.mark.parametrize("normalisation", ["centred", "paper"])
@@ -190,10 +192,13 @@ def with_weights(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     [
         (lambda folder: (folder / "predictor.json").unlink(), r"predictor.json: no such file"),
         (lambda folder: (folder / "predictor.json").write_text("{"), r"predictor.json: .*not valid JSON"),
-        (with_json(lambda values: values.update(kind="magic")), r"predictor.json: kind: must be 'mlp', is 'magic'"),
+        (with_json(lambda values: values.update(kind="magic")), r"predictor.json: kind: must be .*, is 'magic'"),
+        (with_json(lambda values: values.update(kind="structured")), r"predictor.json: .*structured must be there"),
         (with_json(lambda values: values.update(format="hat.predictor/9")), r"predictor.json: format"),
-        (with_json(lambda values: values.pop("latency")), r"predictor.json: latency: is required"),
-        (with_json(lambda values: values["latency"].update(scale_ms=0)), r"predictor.json: latency.scale_ms"),
+        (with_json(lambda values: values.pop("mlp")), r"predictor.json: .*mlp must be there"),
+        (with_json(lambda values: values["mlp"].update(latency_scale_ms=0)), r"predictor.json: mlp.latency_scale_ms"),
+        (with_json(lambda values: values["mlp"]["feature_scale"].pop()), r"predictor.json: mlp.feature_scale"),
+        (with_json(lambda values: values.update(anchor_ms=-1)), r"predictor.json: anchor_ms"),
         (with_json(lambda values: values["features"].reverse()), r"predictor.json: features must be"),
         (with_json(lambda values: values["features"].pop()), r"predictor.json: features must be"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model.safetensors: cannot be read"),

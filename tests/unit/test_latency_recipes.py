@@ -223,7 +223,7 @@ def train(folder: Path, *overrides: str, flags: Sequence[str] = ()) -> int:
     path = folder / "train.yaml"
     values = {"output": str(folder / "predictor"), "dataset": str(folder / "latency.csv")}
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return train_main([str(path), "mlp.steps=30", "mlp.hidden_dims=[16]", *overrides, *flags])
+    return train_main([str(path), "kind=mlp", "mlp.steps=30", "mlp.hidden_dims=[16]", *overrides, *flags])
 
 
 def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,9 +232,9 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     folder = tmp_path / "predictor"
     assert out == f"{folder}\n"
-    assert "trained on 32 rows | test rows 4 | RMSE" in err
+    assert "mlp, trained on 32 rows | test rows 4 | RMSE" in err
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"test", "train_rows", "valid_rows"}
+    assert set(metrics) == {"test", "train_rows", "valid_rows", "kind"}
     assert set(metrics["test"]) == {"rows", "rmse_ms", "mape_percent", "r2", "kendall_tau"}
     assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 32, 4)
     assert (folder / "predicted_vs_measured.png").read_bytes().startswith(b"\x89PNG")
@@ -251,6 +251,24 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert (folder / "model.safetensors").read_bytes() == weights
     assert train(tmp_path, "seed=2") == 0
     assert (folder / "model.safetensors").read_bytes() != weights
+
+
+def test_the_kind_that_predicts_better_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The data set's latencies are sums of what layers cost, and the network has no time to learn."""
+    dataset(tmp_path, 40)
+    assert train(tmp_path, "kind=auto") == 0
+    assert "structured, trained on 32 rows" in capsys.readouterr().err
+    predictor = LatencyPredictor.load(tmp_path / "predictor")
+    space = SearchSpace.model_validate(SPACE)
+    for architecture in (space.smallest(), space.largest()):
+        table = features(architecture)
+        prediction = predictor.predict(architecture)
+        assert prediction.latency_ms == pytest.approx(2 * table[1] + 5 * table[5], rel=1e-3)
+        assert prediction.low_ms == pytest.approx(prediction.latency_ms, rel=1e-2)
+        assert not prediction.extrapolates
+    wider = SearchSpace.model_validate(SPACE | {"qkv_dim": 8, "encoder": SPACE["encoder"] | {"embed_dim": [99]}})
+    assert predictor.predict(wider.smallest()).extrapolates
+    assert not (tmp_path / "predictor" / "model.safetensors").exists()
 
 
 def test_target_and_training_rows(tmp_path: Path) -> None:
@@ -279,7 +297,7 @@ def test_without_matplotlib_there_is_no_picture(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["kind=forest"], "kind: must be one of: mlp; is 'forest'"),
+        (["kind=forest"], "kind: must be one of: auto, structured, mlp; is 'forest'"),
         (["train_rows=17"], "train_rows: must be from 1 to 16, the rows left of 20 after validation and test, is 17"),
         (["target=speed"], "target: must be 'total', 'encoder' or 'decoder', is 'speed'"),
         (["mlp.stepz=3"], "mlp.stepz: no such setting. Did you mean 'steps'?"),

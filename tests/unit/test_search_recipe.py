@@ -14,7 +14,7 @@ from hat.artifacts import machine_name
 from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.latency import stopwatch as stopwatch_module
-from hat.latency.predictor import LatencyPredictor
+from hat.latency.predictor import LatencyPredictor, Prediction
 from hat.latency.settings import LatencySettings
 from hat.recipes.evaluate import EvaluateConfig, evaluate
 
@@ -55,6 +55,10 @@ class Machine:
 
     def predict_ms(self, architecture: Architecture) -> float:
         return predicted_ms(architecture)
+
+    def predict(self, architecture: Architecture) -> Prediction:
+        latency_ms = predicted_ms(architecture)
+        return Prediction(latency_ms, 0.9 * latency_ms, None, extrapolates=False)
 
     def measure(self, net: Transformer, settings: LatencySettings) -> Any:
         """As `hat.latency.measure.measure`: the network that ships, whatever vocabulary the settings were made for."""
@@ -121,6 +125,8 @@ def test_what_a_search_leaves(runs: Path, tmp_path: Path, machine: Machine, caps
     assert found["predicted_ms"] == found["measured_ms"] == pytest.approx(predicted_ms(architecture), abs=1e-3)
     assert machine.measured == [architecture] * 5  # so near the limit, one measurement is not trusted
     assert found["slowdown"] is None  # no anchor tells
+    assert found["predicted_interval_ms"] == [pytest.approx(0.9 * found["predicted_ms"], abs=1e-3), None]
+    assert found["extrapolates"] is False
     assert found["validation_loss"] == pytest.approx(loss_of(runs, architecture), rel=1e-5)
 
     history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]

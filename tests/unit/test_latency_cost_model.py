@@ -1,0 +1,186 @@
+"""The structured predictor: what it must find exactly, what must not disturb it, and how far it says it is off."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hat.errors import ConfigError, DataError
+from hat.latency.accuracy import Accuracy
+from hat.latency.cost_model import TERM_NAMES, CostModel, CostModelOptions, cost_terms, fit_cost_model
+from hat.latency.cross_validation import calibrate, choose_kind, conformal_bound, cross_validated_errors
+from hat.latency.dataset import LatencyDataset
+from hat.latency.fitting import MLPOptions, Rows
+from hat.latency.mlp import FloatArray
+from hat.latency.predictor import Calibration, LatencyPredictor
+from hat.space import Architecture, SearchSpace
+from hat.space.encoding import features
+
+SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "configs/space/wmt_latency.yaml")
+OPTIONS = CostModelOptions()
+
+
+def some_architectures(number: int, seed: int) -> list[Architecture]:
+    rng = random.Random(seed)
+    return [SPACE.sample(rng) for _ in range(number)]
+
+
+def table_of(architectures: list[Architecture]) -> FloatArray:
+    return np.array([features(architecture) for architecture in architectures])
+
+
+def layer_by_layer_ms(architecture: Architecture) -> float:
+    """A latency added up over the layers themselves."""
+    encoder, decoder = architecture.encoder, architecture.decoder
+    total = 3.0 + 0.01 * decoder.embed_dim
+    for layer in encoder.layers:
+        total += 0.5 + 2e-6 * encoder.embed_dim * layer.ffn_dim
+    for layer in decoder.layers:
+        total += 4.0 + 1e-5 * decoder.embed_dim * layer.ffn_dim + 0.2 * layer.self_attn_heads
+        total += 0.1 * layer.cross_attn_heads + layer.attended_encoder_layers * (0.3 + 5e-4 * encoder.embed_dim)
+    return total
+
+
+def rows_of(number: int, seed: int) -> Rows:
+    architectures = some_architectures(number, seed)
+    return table_of(architectures), np.array([layer_by_layer_ms(architecture) for architecture in architectures])
+
+
+@pytest.mark.parametrize("rows", [40, 400])
+def test_costs_of_single_layers_are_found_though_only_averages_are_seen(rows: int) -> None:
+    model = fit_cost_model(rows_of(rows, 1), OPTIONS)
+    table, latency_ms = rows_of(300, 2)
+    assert Accuracy.of(model.predict_ms(table), latency_ms).mape_percent < 0.02
+
+
+def test_terms() -> None:
+    values = [512, 6, 1024, 8, 640, 3, 2048, 4, 2, 1.5]
+    terms = dict(zip(TERM_NAMES, cost_terms(np.array([values]))[0].tolist(), strict=True))
+    assert terms == {
+        "constant": 1, "encoder width": 512, "encoder layers": 6, "encoder layers x width": 6 * 512,
+        "encoder layers x width x ffn": 6 * 512 * 1024, "encoder self-attention heads": 48, "decoder width": 640,
+        "decoder layers": 3, "decoder layers x width": 1920, "decoder layers x width x ffn": 1920 * 2048,
+        "decoder self-attention heads": 12, "decoder cross-attention heads": 6, "attended encoder layers": 4.5,
+        "attended encoder layers x encoder width": 4.5 * 512, "decoder layers squared": 9,
+    }  # fmt: skip
+
+
+def test_the_order_of_rows_and_the_unit_of_time_change_nothing() -> None:
+    table, latency_ms = rows_of(60, 1)
+    noisy = latency_ms * np.random.default_rng(1).uniform(0.9, 1.1, 60)
+    order = np.random.default_rng(2).permutation(60)
+    predicted = fit_cost_model((table, noisy), OPTIONS).predict_ms(table)
+    assert fit_cost_model((table[order], noisy[order]), OPTIONS).predict_ms(table) == pytest.approx(predicted, rel=1e-6)
+    thousandfold = fit_cost_model((table, 1000 * noisy), OPTIONS).predict_ms(table)
+    assert thousandfold == pytest.approx(1000 * predicted, rel=1e-6)
+
+
+def test_rows_measured_while_the_machine_did_something_else_hardly_matter() -> None:
+    table, latency_ms = rows_of(100, 1)
+    noise = np.random.default_rng(1).normal(1, 0.01, 100)
+    disturbed = latency_ms * noise
+    disturbed[:25] *= 1.4
+    test_table, test_ms = rows_of(300, 2)
+    calm = Accuracy.of(fit_cost_model((table, latency_ms * noise), OPTIONS).predict_ms(test_table), test_ms)
+    model = fit_cost_model((table, disturbed), OPTIONS)
+    least_squares = fit_cost_model((table, disturbed), CostModelOptions(outlier=1e6))
+    assert calm.mape_percent < 1
+    assert Accuracy.of(model.predict_ms(test_table), test_ms).mape_percent < 3
+    assert Accuracy.of(least_squares.predict_ms(test_table), test_ms).mape_percent > 5
+
+
+def test_what_never_varied_costs_nothing_and_is_in_the_constant() -> None:
+    table, latency_ms = rows_of(80, 1)
+    table[:, 0], table[:, 1] = 512, 6
+    latency_ms = 10 + 4 * table[:, 5]
+    model = fit_cost_model((table, latency_ms), OPTIONS)
+    costs = dict(zip(TERM_NAMES, model.costs_ms, strict=True))
+    assert costs["encoder width"] == costs["encoder layers"] == costs["encoder layers x width"] == 0
+    assert model.predict_ms(table) == pytest.approx(latency_ms, rel=1e-3)
+    same = np.repeat(table[:1], 5, axis=0)
+    constant = fit_cost_model((same, np.full(5, 7.0)), OPTIONS)
+    assert constant.predict_ms(same) == pytest.approx(np.full(5, 7.0), rel=1e-6)
+
+
+def test_no_latency_below_the_lowest() -> None:
+    model = CostModel((-5.0, *(0.0,) * 14), lowest_ms=0.25)
+    assert model.predict_ms(np.ones((2, 10))).tolist() == [0.25, 0.25]
+
+
+def test_too_few_rows() -> None:
+    table, latency_ms = rows_of(2, 1)
+    with pytest.raises(ConfigError, match="train_rows: must be at least 3 for kind structured, is 2"):
+        fit_cost_model((table, latency_ms), OPTIONS)
+
+
+def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    rows = rows_of(30, 1)
+    calibration = Calibration(None, tuple(rows[0].min(axis=0).tolist()), tuple(rows[0].max(axis=0).tolist()))
+    predictor = LatencyPredictor(fit_cost_model(rows, OPTIONS), calibration)
+    predictor.save(tmp_path)
+    loaded = LatencyPredictor.load(tmp_path)
+    assert loaded.predict_features_ms(rows[0]).tolist() == predictor.predict_features_ms(rows[0]).tolist()
+    assert loaded.calibration == calibration
+    prediction = loaded.predict(some_architectures(30, 1)[7])
+    assert (prediction.low_ms, prediction.high_ms, prediction.extrapolates) == (None, None, False)
+    path = tmp_path / "predictor.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["structured"]["costs_ms"]["constant"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(DataError, match=r"predictor.json: structured.costs_ms must have a cost for each of: constant,"):
+        LatencyPredictor.load(tmp_path)
+
+
+@pytest.mark.parametrize(("errors", "bound"), [(8, None), (9, 9.0), (19, 18.0), (99, 90.0), (100, 91.0)])
+def test_conformal_bound(errors: int, bound: float | None) -> None:
+    values = np.random.default_rng(1).permutation(np.arange(1.0, errors + 1))
+    assert conformal_bound(values) == bound
+
+
+def test_nine_in_ten_new_measurements_are_within_the_bound() -> None:
+    covered = []
+    for seed in range(20):
+        noise = np.random.default_rng(seed)
+        table, latency_ms = rows_of(100, seed)
+        rows = table, latency_ms * np.exp(noise.normal(0, 0.05, 100))
+        errors = cross_validated_errors("structured", rows, OPTIONS, seed)
+        calibration = calibrate(rows, errors)
+        assert calibration.relative_error_90 is not None and len(errors) == 100
+        new_table, new_ms = rows_of(200, 1000 + seed)
+        predicted = fit_cost_model(rows, OPTIONS).predict_ms(new_table)
+        new_errors = np.abs(new_ms * np.exp(noise.normal(0, 0.05, 200)) / predicted - 1)
+        covered.append(np.mean(new_errors <= calibration.relative_error_90))
+    assert 0.88 < np.mean(covered) < 0.95
+
+
+def test_the_better_kind_is_chosen_by_rows_it_was_not_fitted_to() -> None:
+    options = {"structured": OPTIONS, "mlp": MLPOptions(hidden_dims=(8,), steps=20)}
+    kind, errors = choose_kind(rows_of(40, 1), options, seed=1)
+    assert kind == "structured" and errors.max() < 0.01
+    assert errors.tolist() == cross_validated_errors("structured", rows_of(40, 1), OPTIONS, seed=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "mape_percent"),
+    # What the authors' recipe came to with 1,600 rows of a set, which 100 must beat; but for the last, which is no
+    # better repeatable than that itself (4.6 % with 1,600 rows).
+    [
+        ("wmt14enfr_cpu_raspberrypi", 1.1),
+        ("wmt14ende_cpu_raspberrypi", 4.7),
+        ("wmt14ende_gpu_titanxp", 6.1),
+        ("wmt19ende_gpu_titanxp", 6.4),
+        ("iwslt14deen_gpu_titanxp", 6.2),
+        ("wmt14ende_cpu_xeon", 6.0),
+    ],
+)
+def test_public_sets(shared: Path, name: str, mape_percent: float) -> None:
+    data = LatencyDataset.load(shared / "reference" / "latency" / f"{name}.csv")
+    latency_ms = data.latency_ms()
+    errors = []
+    for seed in range(21, 26):
+        split = data.split(seed, train_rows=100)
+        model = fit_cost_model((data.features[split.train], latency_ms[split.train]), OPTIONS)
+        errors.append(Accuracy.of(model.predict_ms(data.features[split.test]), latency_ms[split.test]).mape_percent)
+    assert np.mean(errors) < mape_percent
