@@ -5,8 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hat.cli.command import run_command
+from hat.cli.command import make_parser, run_command, run_guarded
+from hat.recipes.check_latency import check_latency
 from hat.recipes.measure_latency import MeasureLatencyConfig, measure_latency
+
+_NAME = "hat-measure-latency"
+_CHECK_HELP = "measure nothing; print what is wrong with this data set, ours or one of the public layout, as JSON"
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +22,16 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="measure this architecture only and print the result as JSON; may be given several times",
     )
+    parser.add_argument("--check", type=Path, metavar="FILE.csv", help=f"{_CHECK_HELP}; stands alone")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0].split("=")[0] == "--check":  # no config
+        return _check(arguments)
     return run_command(
-        "hat-measure-latency",
+        _NAME,
         "Time SubTransformers of a search space on this machine, with random weights: no data, no checkpoint needed.\n"
         "Prints the path of latency.csv; device.json lies beside it. Run it again to continue after an interruption.",
         "hat-measure-latency configs/demo/measure_latency.yaml samples=100 settings.threads=2",
@@ -33,6 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_flags=_add_flags,
         recipe_flags=("restart", "architecture"),
     )
+
+
+def _check(argv: Sequence[str]) -> int:
+    def action() -> str:
+        parser = make_parser(_NAME, _CHECK_HELP, f"{_NAME} --check runs/demo/latency/latency.csv")
+        parser.add_argument("--check", type=Path, required=True, metavar="FILE.csv")
+        return check_latency(parser.parse_args(argv).check)
+
+    return run_guarded(_NAME, action)
 
 
 if __name__ == "__main__":

@@ -58,18 +58,22 @@ def output_loss(
         return label_smoothed_loss(logits, target, smoothing, pad)
     counted = target.ne(pad)
     with torch.autocast("cpu", enabled=False):
-        loss, nll = _OutputLoss.apply(hidden[counted].float(), weight, target[counted], smoothing, dtype)
+        rows = hidden[counted].float(), weight, target[counted]
+        loss, nll = _OutputLoss.apply(*rows, smoothing, dtype, torch.is_grad_enabled())
     return loss, nll
 
 
 class _OutputLoss(torch.autograd.Function):
-    """Output projection, softmax and loss over rows that all count, with the gradient computed in ``forward``."""
+    """Output projection, softmax and loss over rows that all count, with the gradient computed in ``forward``.
+
+    Only the caller knows whether gradients are wanted at all: inside ``forward`` they are always disabled.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float, dtype: torch.dtype
+        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float, dtype: torch.dtype, wanted: bool
     ) -> tuple[Tensor, Tensor]:
-        needs_gradient = any(ctx.needs_input_grad[:2])
+        needs_gradient = wanted and any(ctx.needs_input_grad[:2])
         low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
         weight_gradient = torch.zeros_like(weight) if needs_gradient else None
@@ -92,9 +96,9 @@ class _OutputLoss(torch.autograd.Function):
             if hidden_gradient is None or weight_gradient is None:
                 continue
             # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
-            gradient = exponentials.div_(total).sub_(smoothing / weight.size(0))
-            gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
-            products.copy_(gradient)
+            score_gradient = exponentials.div_(total).sub_(smoothing / weight.size(0))
+            score_gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
+            products.copy_(score_gradient)
             hidden_gradient[rows] = torch.mm(products, low_weight)
             weight_gradient += part.copy_(torch.mm(products.t(), low_hidden[rows], out=low_part))
         if needs_gradient:
@@ -106,4 +110,4 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None
+        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None

@@ -124,11 +124,21 @@ def test_extreme_scores_stay_finite() -> None:
     torch.testing.assert_close(loss, reference(hidden, weight, target, 0.1), rtol=1e-5, atol=0)
 
 
-def test_evaluation_gives_the_same_numbers_without_gradients() -> None:
+def test_evaluation_gives_the_same_numbers_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[int] = []
+    mm = torch.mm
+
+    def counted(*args: Tensor, **kwargs: Tensor) -> Tensor:
+        products.append(1)
+        return mm(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "mm", counted)
     hidden, weight, target = problem()
+    weight.requires_grad_()
     with torch.inference_mode():
         frozen = output_loss(hidden, weight, target, 0.1, PAD_ID)
-    weight.requires_grad_()
+    assert len(products) == 1  # the logits, and no gradient
     trained = output_loss(hidden, weight, target, 0.1, PAD_ID)
+    assert len(products) == 1 + 3
     assert [x.item() for x in frozen] == [x.item() for x in trained]
     assert trained[0].requires_grad and not frozen[0].requires_grad
