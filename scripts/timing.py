@@ -18,5 +18,5 @@ def latencies_ms(nets: Sequence[Transformer], predictor: LatencyPredictor, round
     """
     assert predictor.device is not None, "its data set was measured here"
     stopwatch = Stopwatch(predictor.device, predictor.anchor_ms)
-    measured = [[stopwatch.latency_ms(net) for net in nets] for _ in range(rounds)]
+    measured = [[stopwatch.read(net).latency_ms for net in nets] for _ in range(rounds)]
     return [round(statistics.median(latencies), 2) for latencies in zip(*measured, strict=True)]

@@ -46,8 +46,8 @@ OWN_COLUMNS = (
     "time",
     "architecture",
 )
-"""What our files hold beyond that: milliseconds, the number of runs, the mean total milliseconds of the anchor that was
-timed in turn, the time of day, compact JSON. All times are as they were measured."""
+"""What our files hold beyond that: milliseconds, the number of runs, what the anchor that was timed in turn took at the
+same pace, the time of day, compact JSON. All times are as they were measured."""
 
 _WHAT = "a latency data set (CSV)"
 

@@ -3,8 +3,10 @@
 import contextlib
 import copy
 import gc
+import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,13 +14,13 @@ from torch import Tensor
 from hat.decoding import BeamOptions, search_encoded
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import LatencySettings
-from hat.latency.statistics import LatencySample, TimeStatistics
+from hat.latency.statistics import LatencySample
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
-ANCHOR_EVERY = 4
-"""Timed runs of a network between two of its anchor."""
+RUNS_PER_TURN = 3
+"""Timed runs of one network before it is another's turn."""
 
 
 def random_model(architecture: Architecture, settings: LatencySettings, seed: int = 1) -> Transformer:
@@ -69,38 +71,65 @@ def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> Laten
     return LatencySample.of_runs(runs)
 
 
-def measure_beside(
-    net: Transformer, anchor: Transformer, settings: LatencySettings, seed: int = 1
-) -> tuple[LatencySample, TimeStatistics]:
-    """:func:`measure` with an anchor timed in turn, before every fourth run.
+@dataclass(frozen=True)
+class AnchoredSample:
+    """Times of a network, and how they compare to those of an anchor that was timed in turn with it."""
+
+    sample: LatencySample
+    ratios: tuple[float, ...]
+    """Turn by turn, the network's total time over the anchor's."""
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio: a disturbance of a few turns does not reach it."""
+        return statistics.median(self.ratios)
+
+    @property
+    def anchor_ms(self) -> float:
+        """The anchor's time at the pace at which the network took ``sample.total.mean_ms``."""
+        return self.sample.total.mean_ms / self.ratio
+
+
+class AnchoredTimer:
+    """Times networks in turn with an anchor, which is the same whenever times are to be compared.
 
     Machines change their pace: they heat up, or share a processor with others. Both networks see the same changes, so
     that the ratio of their times hardly depends on them.
 
     Args:
-        net: the model.
-        anchor: a model that is the same whenever times are to be compared.
+        anchor: its architecture; its weights are random.
         settings: the call.
-        seed: of the source tokens.
-
-    Returns:
-        The times of ``net``, and the total times of ``anchor``.
+        seed: of weights and source tokens.
 
     Raises:
-        ConfigError: as :func:`measure`.
+        ConfigError: if ``settings`` ask for a device, type or way of sharing embeddings that cannot be.
     """
-    settings = resolve(settings)
-    call, anchor_call = _Call(net, settings, seed), _Call(anchor, settings, seed)
-    runs, anchor_ms = [], []
-    with cpu_threads(settings.threads), _no_garbage_collection():
-        for _ in range(settings.warmup_runs):
-            anchor_call.run()
-            call.run()
-        for number in range(settings.runs):
-            if number % ANCHOR_EVERY == 0:
-                anchor_ms.append(anchor_call.run()[1])
-            runs.append(call.run())
-    return LatencySample.of_runs(runs), TimeStatistics.of(anchor_ms)
+
+    def __init__(self, anchor: Architecture, settings: LatencySettings, seed: int = 1) -> None:
+        self.settings = resolve(settings)
+        self.seed = seed
+        self._anchor = _Call(random_model(anchor, settings, seed), self.settings, seed)
+
+    def time(self, net: Transformer) -> AnchoredSample:
+        """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
+
+        The first run of each in a turn is not timed: it finds the other's weights in the caches.
+        """
+        call = _Call(net, self.settings, self.seed)
+        runs: list[tuple[float, float]] = []
+        ratios = []
+        with cpu_threads(self.settings.threads), _no_garbage_collection():
+            for _ in range(self.settings.warmup_runs):
+                call.run()
+            while len(runs) < self.settings.runs:
+                turn = min(RUNS_PER_TURN, self.settings.runs - len(runs))
+                self._anchor.run()
+                anchor_ms = sum(self._anchor.run()[1] for _ in range(turn))
+                call.run()
+                own = [call.run() for _ in range(turn)]
+                ratios.append(sum(total for _, total in own) / anchor_ms)
+                runs += own
+        return AnchoredSample(LatencySample.of_runs(runs), tuple(ratios))
 
 
 def beam_options(settings: LatencySettings) -> BeamOptions:

@@ -17,7 +17,7 @@ from hat.config import Section, Seed, read_yaml, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import describe
-from hat.latency.measure import measure, measure_beside, random_model
+from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.space import Architecture, SearchSpace
@@ -130,11 +130,12 @@ def _measure_all(architectures: Sequence[Architecture], done: int, device: Devic
     on_terminal = sys.stderr.isatty()
     settings = device.settings
     assert device.anchor is not None, "a data set has one"
-    anchor = random_model(device.anchor, settings)
+    timer = AnchoredTimer(device.anchor, settings)
     with tqdm(total=total, initial=min(done, total), unit="architecture", disable=not on_terminal) as bar:
         for number, architecture in enumerate(architectures[done:], done + 1):
-            sample, beside = measure_beside(random_model(architecture, settings), anchor, settings)
-            writer.append(architecture, sample, beside.mean_ms)
+            timed = timer.time(random_model(architecture, settings))
+            sample = timed.sample
+            writer.append(architecture, sample, timed.anchor_ms)
             bar.update()
             bar.set_postfix_str(_short(sample))
             if not on_terminal and (number % max(1, total // _LINES) == 0 or number == total):
