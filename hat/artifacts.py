@@ -113,6 +113,31 @@ def check_owner(folder: Path, command: str) -> None:
         raise ConfigError(f"{folder}: must not hold what {before} made; choose another output folder.")
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of ``folder`` inside the block, where the system can lock folders.
+
+    Raises:
+        ConfigError: if another process is in it.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl  # only there
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{folder}: another process is writing there; wait for it, or choose another.") from None
+        except OSError:
+            pass  # a file system that knows no locks
+        yield
+    finally:
+        os.close(handle)
+
+
 class RunFolder:
     """The folder of one run: resolved config, ``run.json`` and ``metrics.jsonl``.
 

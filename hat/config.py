@@ -24,6 +24,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+Threads = Annotated[int, Field(gt=0, le=1024)]
+"""A number of CPU threads. The system ends a process that asks for far more than it can have, without a word."""
+
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed that every generator of random numbers takes."""
 

@@ -13,6 +13,7 @@ while latencies are measured.
 import argparse
 import functools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,16 @@ def main() -> None:
         hat("measure-latency", f"{CONFIGS}/measure_latency.yaml")
         hat("train-predictor", f"{CONFIGS}/train_predictor.yaml")
     predictor = LatencyPredictor.load(RUNS / "predictor")
-    tiny_ms = predictor.anchor_ms
-    assert tiny_ms is not None, f"{CONFIGS}/measure_latency.yaml makes Transformer-Tiny the anchor"
+    tiny_ms = predictor.anchor_ms  # configs/multi30k/measure_latency.yaml makes Transformer-Tiny the anchor
+    if tiny_ms is None:
+        sys.exit(f"multi30k: {RUNS}/predictor was made without an anchor; remove it and {RUNS}/latency.")
     trainings = []
     for share in SHARES:
         if not (search_folder(share) / "architecture.json").exists():
             limit = f"--latency={share * tiny_ms:.2f}ms"
             hat("search", f"{CONFIGS}/search.yaml", limit, f"output={search_folder(share)}")
+        elif round(share * tiny_ms, 2) != limit_ms(share):
+            sys.exit(f"multi30k: {search_folder(share)} was searched with another data set's limit; remove it.")
         trainings += [from_scratch(share, args.updates), inherited(share, args.updates // 4)]
     train(trainings)
     models = ["tiny", *(f"{start}_{share}" for share in SHARES for start in ("scratch", "inherited"))]
@@ -63,7 +67,7 @@ def main() -> None:
         values["latency_ms"] = ms
     text = table(rows, tiny_ms, args.updates)
     (RUNS / "table.md").write_text(text + "\n", encoding="utf-8")
-    limits = {search_folder(share): round(share * tiny_ms, 2) for share in SHARES}
+    limits = {search_folder(share): limit_ms(share) for share in SHARES}
     points = [Point(r["model"], r["latency_ms"], r["test2016"][0]) for r in rows]
     draw(RUNS / "multi30k.png", limits, points, "test 2016")
     print(text)
@@ -72,6 +76,12 @@ def main() -> None:
 def search_folder(share: float) -> Path:
     """Where the search at ``share`` of Transformer-Tiny's latency leaves its results."""
     return RUNS / f"search_{share}"
+
+
+def limit_ms(share: float) -> float:
+    """The limit that search had."""
+    found: dict[str, float] = json.loads((search_folder(share) / "architecture.json").read_text())["found"]
+    return found["limit_ms"]
 
 
 def budget(updates: int, peak: float, warmup: int) -> list[str]:

@@ -12,15 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
 from hat import __version__
 from hat.config import load_config, override_of, to_yaml
 from hat.errors import ConfigError, HatError
-
-ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -92,8 +90,7 @@ def run_command(
     name: str,
     description: str,
     example: str,
-    schema: type[ConfigType],
-    recipe: Callable[..., object],
+    load: Callable[[], tuple[type[BaseModel], Callable[..., object]]],
     argv: Sequence[str] | None,
     add_flags: Callable[[argparse.ArgumentParser], None] | None = None,
     flag_overrides: Callable[[argparse.Namespace], list[str]] | None = None,
@@ -106,8 +103,9 @@ def run_command(
         name: the command, for example ``hat-search``.
         description: what it does, for ``--help``.
         example: one complete command line, for ``--help``.
-        schema: the pydantic model of the config.
-        recipe: called with the config; its result (a path or JSON text) is printed.
+        load: imports and returns the pydantic model of the config, and the recipe, which is called with the config and
+            whose result (a path or JSON text) is printed. Importing torch takes seconds, on a small device many: so
+            ``--help`` does not wait for it, and Ctrl-C meanwhile is a Ctrl-C like any other.
         argv: arguments without the program's name; None takes ``sys.argv``.
         add_flags: adds flags of this command to the parser.
         flag_overrides: turns those flags into overrides, applied after the ones written out.
@@ -132,6 +130,7 @@ def run_command(
             add_flags(parser)
         # parse_intermixed_args: overrides may stand after flags.
         args = parser.parse_intermixed_args(argv)
+        schema, recipe = load()
         extra = flag_overrides(args) if flag_overrides is not None else []
         overrides = [*args.overrides, *extra]
         if folder_key is not None and args.config.is_dir():

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,3 +70,7 @@ def _whole(text: str, least: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
         raise argparse.ArgumentTypeError(f"must be a whole number from {least} to 999999999, is {text!r}")
     return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

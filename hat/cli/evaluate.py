@@ -2,14 +2,17 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
 
 from hat.cli.command import run_command
-from hat.recipes.evaluate import EvaluateConfig, evaluate
 
 
-def _as_json(config: EvaluateConfig) -> str:
-    return json.dumps(evaluate(config), indent=2, ensure_ascii=False)
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.evaluate import EvaluateConfig, evaluate
+
+    return EvaluateConfig, lambda config: json.dumps(evaluate(config), indent=2, ensure_ascii=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Translate a test set and print, as JSON: BLEU (tokenised, compound-split, sacreBLEU with its signature),\n"
         "loss, perplexity, parameters and, where asked for, this machine's latency.",
         "hat-evaluate runs/demo/sub data=data-bin/demo split=test decoding.beam=4",
-        EvaluateConfig,
-        _as_json,
+        _load,
         argv,
         folder_key="model",
     )

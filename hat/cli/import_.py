@@ -7,8 +7,6 @@ from pathlib import Path
 
 from hat.cli.command import make_parser, run_guarded
 from hat.errors import ConfigError
-from hat.importing.architecture import read_subtransformer
-from hat.recipes.import_checkpoint import import_checkpoint
 
 DESCRIPTION = """\
 Turn files of the authors' program into files of hat. Nothing in them is executed.
@@ -64,8 +62,12 @@ def _parser() -> argparse.ArgumentParser:
 def _import(args: argparse.Namespace) -> Path:
     output: Path = args.output
     if args.kind == "architecture":
+        from hat.importing.architecture import read_subtransformer
+
         read_subtransformer(args.file, args.qkv_dim).to_json(output)
         return output
+    from hat.recipes.import_checkpoint import import_checkpoint
+
     return import_checkpoint(args.file, output, _dictionaries(args), args.subtransformer, args.bpe_codes)
 
 

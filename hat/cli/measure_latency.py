@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from hat.cli.command import make_parser, run_command, run_guarded
-from hat.recipes.check_latency import check_latency
-from hat.recipes.measure_latency import MeasureLatencyConfig, measure_latency
 
 _NAME = "hat-measure-latency"
 _CHECK_HELP = "measure nothing; print what is wrong with this data set, ours or one of the public layout, as JSON"
@@ -25,6 +25,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", type=Path, metavar="FILE.csv", help=f"{_CHECK_HELP}; stands alone")
 
 
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.measure_latency import MeasureLatencyConfig, measure_latency
+
+    return MeasureLatencyConfig, measure_latency
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -35,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Time SubTransformers of a search space on this machine, with random weights: no data, no checkpoint needed.\n"
         "Prints the path of latency.csv; device.json lies beside it. Run it again to continue after an interruption.",
         "hat-measure-latency configs/demo/measure_latency.yaml samples=100 settings.threads=2",
-        MeasureLatencyConfig,
-        measure_latency,
+        _load,
         argv,
         add_flags=_add_flags,
         recipe_flags=("restart", "architecture"),
@@ -45,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(argv: Sequence[str]) -> int:
     def action() -> str:
+        from hat.recipes.check_latency import check_latency
+
         parser = make_parser(_NAME, _CHECK_HELP, f"{_NAME} --check runs/demo/latency/latency.csv")
         parser.add_argument("--check", type=Path, required=True, metavar="FILE.csv")
         return check_latency(parser.parse_args(argv).check)

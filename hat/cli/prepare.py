@@ -1,10 +1,17 @@
 """hat-prepare: parallel text → a data-bin folder that training reads."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
 
 from hat.cli.command import run_command
-from hat.recipes.prepare import PrepareConfig, prepare
+
+
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.prepare import PrepareConfig, prepare
+
+    return PrepareConfig, prepare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,8 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name="hat-prepare",
         description="Tokenise parallel text, build vocabularies, and write token ids that training maps into memory.",
         example="hat-prepare configs/multi30k/prepare.yaml workers=4",
-        schema=PrepareConfig,
-        recipe=prepare,
+        load=_load,
         argv=argv,
     )
 

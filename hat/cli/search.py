@@ -4,12 +4,13 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
 
 from hat.cli.command import run_command
 from hat.config import override_of
 from hat.errors import ConfigError
-from hat.recipes.search import SearchConfig, search
 
 _UNIT_MS = {"": 1.0, "ms": 1.0, "s": 1000.0}
 
@@ -34,14 +35,19 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [] if args.latency is None else [override_of("latency_limit_ms", milliseconds(args.latency))]
 
 
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.search import SearchConfig, search
+
+    return SearchConfig, search
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     return run_command(
         "hat-search",
         "Find the SubTransformer with the lowest validation loss under a latency limit; prints its architecture.json.",
         "hat-search configs/demo/search.yaml --latency 10ms",
-        SearchConfig,
-        search,
+        _load,
         argv,
         add_flags=_add_flags,
         flag_overrides=_overrides,

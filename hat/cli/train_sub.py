@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
 
 from hat.cli.command import run_command
 from hat.cli.train_super import add_restart
 from hat.config import override_of
-from hat.recipes.train_sub import TrainSubConfig, train_sub
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,12 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [override_of("inherit", args.inherit)] if args.inherit else []
 
 
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.train_sub import TrainSubConfig, train_sub
+
+    return TrainSubConfig, train_sub
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     return run_command(
@@ -30,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Train one SubTransformer as a standalone model, from scratch or from inherited weights; prints its folder.\n"
         "Run it again to continue after an interruption.",
         "hat-train-sub configs/demo/train_sub.yaml --inherit runs/demo/super",
-        TrainSubConfig,
-        train_sub,
+        _load,
         argv,
         add_flags=_add_flags,
         flag_overrides=_overrides,

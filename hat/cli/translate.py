@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
 
 from hat.cli.command import run_command
 from hat.config import override_of
-from hat.recipes.translate import TranslateConfig, translate
 
 # flag → (setting, type, help)
 _FLAGS = {
@@ -33,14 +34,19 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [*overrides, "tokenized=true"] if args.tokenized else overrides
 
 
+def _load() -> tuple[type[BaseModel], Callable[..., object]]:
+    from hat.recipes.translate import TranslateConfig, translate
+
+    return TranslateConfig, translate
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     return run_command(
         "hat-translate",
         "Translate text, one sentence a line, with a standalone model or one SubTransformer of a SuperTransformer.",
         "hat-translate runs/demo/sub --beam 4 < input.txt > output.txt",
-        TranslateConfig,
-        translate,
+        _load,
         argv,
         add_flags=_add_flags,
         flag_overrides=_overrides,

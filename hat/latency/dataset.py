@@ -49,6 +49,9 @@ OWN_COLUMNS = (
 """What our files hold beyond that: milliseconds, the number of runs, what the anchor that was timed in turn took at the
 same pace, the time of day, compact JSON. All times are as they were measured."""
 
+MOST_SLOWDOWN = 50.0
+"""No machine changes its pace by more than this and still measures anything."""
+
 _WHAT = "a latency data set (CSV)"
 
 
@@ -116,7 +119,9 @@ class LatencyDataset:
         table = np.array(numbers, dtype=np.float64)
         median_anchor_ms = float(np.median(anchor_ms)) if anchor_ms else None
         if median_anchor_ms is not None:
-            table[:, len(FEATURE_NAMES) :] *= median_anchor_ms / np.array(anchor_ms)[:, None]
+            pace = np.array(anchor_ms) / median_anchor_ms
+            _check_pace(pace, [number for number, _ in lines], path)
+            table[:, len(FEATURE_NAMES) :] /= pace[:, None]
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
         return cls(
             features=table[:, : len(FEATURE_NAMES)],
@@ -247,6 +252,16 @@ def _numbers(row: dict[str, str], where: str) -> list[float]:
     if numbers[len(FEATURE_NAMES)] + numbers[len(FEATURE_NAMES) + 1] == 0:
         raise DataError(f"{where}: latency_mean_encoder and latency_mean_decoder must not both be 0.")
     return numbers
+
+
+def _check_pace(pace: FloatArray, line_numbers: Sequence[int], path: Path) -> None:
+    """Refuse a row whose anchor cannot have taken what the file says."""
+    far = np.flatnonzero((pace > MOST_SLOWDOWN) | (pace < 1 / MOST_SLOWDOWN))
+    if len(far) > 0:
+        raise DataError(
+            f"{path}, line {line_numbers[far[0]]}: anchor_ms must be within {MOST_SLOWDOWN:g} times that of the other "
+            f"rows, is {pace[far[0]]:.3g} times their median (damaged?)."
+        )
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float:

@@ -62,7 +62,7 @@ class _PredictorFile(Section):
     mlp: _MLPFile | None = None
     structured: _CostModelFile | None = None
     device: DeviceRecord | None
-    anchor_ms: float | None = Field(default=None, gt=0)
+    anchor_ms: float | None = Field(default=None, ge=1e-6, le=1e9)
 
     @model_validator(mode="after")
     def _check(self) -> "_PredictorFile":

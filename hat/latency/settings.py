@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from hat.artifacts import read_json, write_json
-from hat.config import Section, describe_validation_error
+from hat.config import Section, Threads, describe_validation_error
 from hat.errors import DataError
 from hat.space import Architecture
 
@@ -42,7 +42,7 @@ class LatencySettings(Section):
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU when there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and activations; float16 needs a GPU."""
-    threads: int | None = Field(default=None, gt=0)
+    threads: Threads | None = None
     """CPU threads; null takes torch's choice."""
     warmup_runs: int = Field(default=10, ge=0)
     """Runs before the timed ones."""

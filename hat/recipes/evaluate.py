@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 
 from hat.artifacts import RunFolder, write_json, write_text
-from hat.config import Section
+from hat.config import Section, Threads
 from hat.data.batching import validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import ParallelCorpus, Sentences
@@ -57,7 +57,7 @@ class EvaluateConfig(Section):
     """Tokens of a batch, padding included."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    threads: int | None = Field(default=None, gt=0)
+    threads: Threads | None = None
     """CPU threads for translating; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
     latency: LatencySettings | None = None

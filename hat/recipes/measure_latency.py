@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 from tqdm import tqdm
 
-from hat.artifacts import RunFolder
+from hat.artifacts import RunFolder, alone_in, read_text
 from hat.config import Section, Seed, read_yaml, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
@@ -61,28 +61,13 @@ def measure_latency(
     """
     if architecture:
         return _measure_files(architecture, describe(config.settings))
-    device = describe(config.settings, _anchor(config))
+    anchor = _anchor(config)
+    device = describe(config.settings, anchor)
     architectures = draw_architectures(config.space, config.samples, config.seed)
-    csv_path, device_path = config.output / "latency.csv", config.output / DEVICE_FILE
+    timer = AnchoredTimer(anchor, device.settings)  # now: settings that cannot be leave nothing behind
     run = RunFolder(config.output, config, "hat-measure-latency")
-    if restart:
-        csv_path.unlink(missing_ok=True)
-    if csv_path.exists():
-        _check_same(config, device)
-    run.announce()
-    device.write(device_path)
-    writer = LatencyWriter(csv_path)
-    done = writer.architectures()
-    if done[: len(architectures)] != tuple(architectures[: len(done)]):
-        raise ConfigError(f"{csv_path}: holds other architectures than this space and seed give; use --restart.")
-    if done:
-        logger.info("%s: %d of %d architectures are there already", csv_path, len(done), len(architectures))
-    started = time.monotonic()
-    _measure_all(architectures, len(done), device, writer)
-    rows = max(len(done), len(architectures))
-    run.log(event="final", rows=rows, measured=rows - len(done))
-    run.finish(rows=rows, measuring_seconds=round(time.monotonic() - started, 1))
-    return csv_path
+    with alone_in(config.output):
+        return _measure_all(config, restart, architectures, timer, device, run)
 
 
 def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Architecture]:
@@ -108,6 +93,7 @@ def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Arch
 
 
 def _anchor(config: MeasureLatencyConfig) -> Architecture:
+    """What is timed in turn with every sample."""
     if config.anchor is not None:
         return Architecture.from_json(config.anchor)
     return config.space.sample(random.Random(config.seed))
@@ -124,23 +110,56 @@ def _measure_files(paths: Sequence[Path], device: DeviceRecord) -> str:
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
 
 
-def _measure_all(architectures: Sequence[Architecture], done: int, device: DeviceRecord, writer: LatencyWriter) -> None:
+def _measure_all(
+    config: MeasureLatencyConfig,
+    restart: bool,
+    architectures: Sequence[Architecture],
+    timer: AnchoredTimer,
+    device: DeviceRecord,
+    run: RunFolder,
+) -> Path:
+    """Measure what ``latency.csv`` does not hold yet; returns its path."""
+    path = config.output / "latency.csv"
+    if path.is_file() and (restart or not _has_rows(path)):
+        path.unlink()
+    if path.exists():
+        _check_same(config, device)
+    run.announce()
+    device.write(config.output / DEVICE_FILE)
+    writer = LatencyWriter(path)
+    done = writer.architectures()
+    if done[: len(architectures)] != tuple(architectures[: len(done)]):
+        raise ConfigError(f"{path}: holds other architectures than this space and seed give; use --restart.")
+    if done:
+        logger.info("%s: %d of %d architectures are there already", path, len(done), len(architectures))
+    started = time.monotonic()
+    _measure_rest(architectures, len(done), timer, writer)
+    rows = max(len(done), len(architectures))
+    run.log(event="final", rows=rows, measured=rows - len(done))
+    run.finish(rows=rows, measuring_seconds=round(time.monotonic() - started, 1))
+    return path
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether there is anything below the column names. Raises DataError if it is no file of ours at all."""
+    return "\n" in read_text(path, "a latency data set (CSV)").strip()
+
+
+def _measure_rest(
+    architectures: Sequence[Architecture], done: int, timer: AnchoredTimer, writer: LatencyWriter
+) -> None:
     """Measure all but the first ``done`` and show how it goes: a bar on a terminal, some lines elsewhere."""
     total, started = len(architectures), time.monotonic()
     on_terminal = sys.stderr.isatty()
-    settings = device.settings
-    assert device.anchor is not None, "a data set has one"
-    timer = AnchoredTimer(device.anchor, settings)
     with tqdm(total=total, initial=min(done, total), unit="architecture", disable=not on_terminal) as bar:
         for number, architecture in enumerate(architectures[done:], done + 1):
-            timed = timer.time(random_model(architecture, settings))
-            sample = timed.sample
-            writer.append(architecture, sample, timed.anchor_ms)
+            timed = timer.time(random_model(architecture, timer.settings))
+            writer.append(architecture, timed.sample, timed.anchor_ms)
             bar.update()
-            bar.set_postfix_str(_short(sample))
+            bar.set_postfix_str(_short(timed.sample))
             if not on_terminal and (number % max(1, total // _LINES) == 0 or number == total):
                 left = (time.monotonic() - started) / (number - done) * (total - number)
-                logger.info("%d/%d | %s | %s | %.0f s left", number, total, architecture, _short(sample), left)
+                logger.info("%d/%d | %s | %s | %.0f s left", number, total, architecture, _short(timed.sample), left)
 
 
 def _short(sample: LatencySample) -> str:
@@ -155,12 +174,19 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> None:
             f"{where}: latency.csv is there, but not config.yaml and {DEVICE_FILE}, which say how it was measured; "
             "choose another output folder, or begin anew with --restart."
         )
+    device_before = DeviceRecord.read(where / DEVICE_FILE)
+    if device_before.anchor is None:
+        raise ConfigError(
+            f"{where}: was measured without an anchor, by an earlier version; choose another output folder, or begin "
+            "anew with --restart."
+        )
+    # The anchor is compared as it is in the device record, wherever its file lies now.
     pairs = [
         (read_yaml(where / "config.yaml"), config.model_dump(mode="json")),
-        (DeviceRecord.read(where / DEVICE_FILE).model_dump(mode="json"), device.model_dump(mode="json")),
+        (device_before.model_dump(mode="json"), device.model_dump(mode="json")),
     ]
     for before, now in ((_flat(before), _flat(now)) for before, now in pairs):
-        for key in sorted((before.keys() | now.keys()) - {"output", "samples"}):
+        for key in sorted((before.keys() | now.keys()) - {"output", "samples", "anchor"}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
                     f"{where}: was measured with {key} {shorten(before.get(key))}, now it is {shorten(now.get(key))}; "

@@ -5,7 +5,6 @@ import logging
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from hat.artifacts import RunFolder, write_json, write_text
-from hat.config import Section, Seed
+from hat.config import Section, Seed, Threads
 from hat.data.batch import Batch
 from hat.data.batching import validation_batches
 from hat.data.corpus import ParallelCorpus
@@ -64,7 +63,7 @@ class SearchConfig(Section):
     """Type of the matrix products of the scoring."""
     device: str = "auto"
     """Where candidates are scored: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    threads: int | None = Field(default=None, gt=0)
+    threads: Threads | None = None
     """CPU threads of the scoring; null leaves torch's choice."""
     measure: bool = True
     """Measure the best candidates on this machine and return the best one that keeps the limit. Set false when the
@@ -106,7 +105,11 @@ def search(config: SearchConfig) -> Path:
         logger.info("the latency is predicted only: measure: false")
     else:
         best, reading = _best_measured(model, ranking, stopwatch, config)
-        found |= {f"measured_{name}": round(ms, 3) for name, ms in asdict(reading).items()}
+        found |= {
+            "measured_ms": round(reading.latency_ms, 3),
+            "measured_upper_ms": round(reading.upper_ms, 3),
+            "measured_now_ms": round(reading.now_ms, 3),
+        }
         found["slowdown"] = stopwatch.slowdown()
         _tell_pace(stopwatch.slowdown(), reading, config)
     prediction = predictor.predict(best.architecture)
@@ -141,14 +144,21 @@ def _stopwatch(predictor: LatencyPredictor, config: SearchConfig) -> Stopwatch |
             f"{config.predictor}: does not say how its latencies were measured, so they cannot be measured again; "
             "set measure: false for a predicted latency only."
         )
-    here = describe(predictor.device.settings, predictor.device.anchor)
-    if _name(predictor.device) == _name(here):
-        return Stopwatch(here, predictor.anchor_ms)
-    logger.warning(
-        "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
-        "for that machine", _name(predictor.device), _name(here),
-    )  # fmt: skip
-    return Stopwatch(here, None)
+    try:
+        here = describe(predictor.device.settings, predictor.device.anchor)
+        same = _name(predictor.device) == _name(here)
+        stopwatch = Stopwatch(here, predictor.anchor_ms if same else None)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{config.predictor}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
+            "latency only."
+        ) from None
+    if not same:
+        logger.warning(
+            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
+            "for that machine", _name(predictor.device), _name(here),
+        )  # fmt: skip
+    return stopwatch
 
 
 def _name(device: DeviceRecord) -> str:
@@ -179,7 +189,7 @@ def _best_measured(
     """The best candidate whose latency, measured here the way the predictor's data were, surely keeps the limit.
 
     What is measured is what would ship: the extracted network, with the SuperTransformer's own vocabulary.
-    Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
+    Where a candidate may be slower than predicted, all later predictions are raised by the same ratio, so that few
     measurements are wasted on its like.
     """
     ratio, tried = 1.0, 0
@@ -195,12 +205,13 @@ def _best_measured(
         )  # fmt: skip
         if reading.upper_ms <= config.latency_limit_ms:
             return candidate, reading
-        ratio = max(ratio, reading.latency_ms / candidate.latency_ms)
+        ratio = max(ratio, reading.upper_ms / candidate.latency_ms)
         if tried == config.measured_candidates:
             break
     raise SearchError(
-        f"none of the {tried} best candidates surely ran within {config.latency_limit_ms:.4g} ms when measured here, up "
-        f"to {ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the limit."
+        f"none of the {tried} best candidates surely ran within {config.latency_limit_ms:.4g} ms when measured here, "
+        f"up to {ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the "
+        "limit."
     )
 
 

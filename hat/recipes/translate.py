@@ -8,7 +8,7 @@ from typing import TextIO
 
 from pydantic import Field, model_validator
 
-from hat.config import Section
+from hat.config import Section, Threads
 from hat.data.text import decode_line, lines_of, raw_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import ConfigError
@@ -36,7 +36,7 @@ class TranslateConfig(Section):
     """Lines read before the first is printed; more lines give fuller batches."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    threads: int | None = Field(default=None, gt=0)
+    threads: Threads | None = None
     """CPU threads; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
 

@@ -75,12 +75,14 @@ class _OutputLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         needs_gradient = wanted and any(ctx.needs_input_grad[:2])
         low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
-        hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
-        weight_gradient = torch.zeros_like(weight) if needs_gradient else None
-        # Memory that is touched for the first time costs more than what is computed in it: all rows share these four.
+        hidden_gradient, weight_gradient = torch.empty_like(hidden), torch.empty_like(weight)
+        # Memory that is touched for the first time costs more than what is computed in it: all rows share these. Those
+        # for gradients stay untouched where none is wanted.
         size = (min(ROWS_AT_ONCE, hidden.size(0)), weight.size(0))
         all_scores, all_products = torch.empty(size), torch.empty(size, dtype=dtype)
         part, low_part = torch.empty_like(weight), torch.empty_like(low_weight)
+        if needs_gradient:
+            weight_gradient.zero_()
         sums = torch.zeros(2, dtype=torch.float64)
         for start in range(0, hidden.size(0), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
@@ -93,7 +95,7 @@ class _OutputLoss(torch.autograd.Function):
             total = exponentials.sum(1, keepdim=True)
             log_total = total.log().add_(highest)[:, 0]
             sums += torch.stack([(log_total - right_score).sum(), (log_total - mean_score).sum()])
-            if hidden_gradient is None or weight_gradient is None:
+            if not needs_gradient:
                 continue
             # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
             score_gradient = exponentials.div_(total).sub_(smoothing / weight.size(0))

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hat.artifacts import RunFolder
-from hat.config import Section
+from hat.config import Section, Threads
 from hat.data.batch import Batch
 from hat.data.batching import TrainingBatches
 from hat.errors import DataError, TrainingError
@@ -46,7 +46,7 @@ class TrainingConfig(Section):
     """Type of the matrix products (autocast); weights and moments stay float32."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    threads: int | None = Field(default=None, gt=0)
+    threads: Threads | None = None
     """CPU threads; null leaves torch's choice."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig

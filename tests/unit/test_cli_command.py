@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import hat.cli
 from hat import __version__
 from hat.cli.command import run_command, run_guarded
 from hat.config import Section, load_config
@@ -32,9 +33,8 @@ class Example(Section):
 
 
 def command(*argv: str | Path, recipe: Any = lambda config: config.seed, **options: Any) -> int:
-    return run_command(
-        "hat-example", "Show an example.", "hat-example a.yaml", Example, recipe, [str(a) for a in argv], **options
-    )
+    load = lambda: (Example, recipe)  # noqa: E731
+    return run_command("hat-example", "Show an example.", "hat-example a.yaml", load, [str(a) for a in argv], **options)
 
 
 @pytest.fixture
@@ -243,3 +243,29 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_run_guarded_prints_what_the_action_gives(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_guarded("hat-x", lambda: Path("runs") / "x") == 0
     assert capsys.readouterr().out == "runs/x\n"
+
+
+def test_ctrl_c_while_torch_is_imported(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> Any:
+        raise KeyboardInterrupt
+
+    assert run_command("hat-example", "Show.", "hat-example a.yaml", load, [str(config)]) == 130
+    assert capsys.readouterr() == ("", "hat-example: interrupted.\n")
+
+
+def test_help_of_every_command_waits_for_nothing() -> None:
+    """torch takes seconds to import, on a small device many."""
+    folder = Path(hat.cli.__file__).parent
+    names = [path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "command")]
+    assert len(names) >= 10
+    program = f"""
+import importlib, sys
+for name in {names}:
+    try:
+        importlib.import_module(f"hat.cli.{{name}}").main(["--help"])
+    except SystemExit as end:
+        assert end.code == 0
+assert "torch" not in sys.modules
+"""
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert output.count("example: hat-") >= len(names)

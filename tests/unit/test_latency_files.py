@@ -96,6 +96,8 @@ def test_columns_are_found_by_name_whatever_the_spreadsheet_did(tmp_path: Path) 
         ([HEADER, ROW.replace("640", "0")], "line 2: encoder_embed_dim must be a number above 0, is '0'"),
         ([HEADER, ROW.replace("10.5", "0").replace("100.25", "0")], "line 2: .* must not both be 0"),
         ([HEADER + ",anchor_ms", ROW + ",0"], "line 2: anchor_ms must be a number above 0, is '0'"),
+        ([HEADER + ",anchor_ms", ROW + ",3", "", ROW + ",4", ROW + ",1e-320"], "line 5: anchor_ms must be within 50"),
+        ([HEADER + ",anchor_ms", ROW + ",1e308", ROW + ",4", ROW + ",3"], "line 2: anchor_ms must be within 50"),
     ],
 )
 def test_damaged_files(tmp_path: Path, lines: list[str], message: str) -> None:

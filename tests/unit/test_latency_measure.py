@@ -4,7 +4,7 @@ import gc
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hat.decoding import beam_search
 from hat.errors import ConfigError
 from hat.latency import measure as measure_module
 from hat.latency.device import describe, resolve
-from hat.latency.measure import ANCHOR_EVERY, beam_options, measure, measure_beside, random_model
+from hat.latency.measure import RUNS_PER_TURN, AnchoredSample, AnchoredTimer, beam_options, measure, random_model
 from hat.latency.settings import LatencySettings
 from hat.nn import Transformer
 from hat.space import Architecture, SearchSpace
@@ -170,30 +170,45 @@ def test_encoder_total_and_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_anchor_is_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
-    net, anchor = some_net(), some_net(SPACE.smallest())
-    settings = some_settings(runs=2 * ANCHOR_EVERY + 1, beam=1, target_length=2)
-    sample, beside = measure_beside(net, anchor, settings)
-    assert sample.runs == 2 * ANCHOR_EVERY + 1
-    wide, narrow = net.architecture.decoder.embed_dim, anchor.architecture.decoder.embed_dim
-    turn = [narrow] + [wide] * ANCHOR_EVERY
-    assert watch.widths == [narrow, wide] * 2 + turn * 2 + [narrow, wide]
-    assert beside.mean_ms > 0
+    settings = some_settings(runs=2 * RUNS_PER_TURN + 1, beam=1, target_length=2)
+    net, timer = some_net(), AnchoredTimer(SPACE.smallest(), settings)
+    timed = timer.time(net)
+    assert timed.sample.runs == 2 * RUNS_PER_TURN + 1 and len(timed.ratios) == 3
+    wide, narrow = net.architecture.decoder.embed_dim, SPACE.smallest().decoder.embed_dim
+    turn = [narrow] * (1 + RUNS_PER_TURN) + [wide] * (1 + RUNS_PER_TURN)  # the first of each is not timed
+    assert watch.widths == [wide] * 2 + turn * 2 + [narrow, narrow, wide, wide]
 
 
-def test_the_anchor_sees_the_same_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run takes longer than the one before, as on a machine that heats up: the ratio stays."""
-    settings = some_settings(runs=400, warmup_runs=0)
-    net, anchor = some_net(), some_net(SPACE.smallest())
-    run_numbers = itertools.count()
+class Pace:
+    """Stands for a machine on which ``net`` takes 10 ms and the anchor 4 ms, times a pace that depends on the run."""
 
-    def run(call: Any) -> tuple[float, float]:
-        pace = 1 + next(run_numbers) / 400  # twice as slow at the end
-        total_ms = 10.0 if call.net.architecture == net.architecture else 4.0
-        return pace, total_ms * pace
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: Callable[[int], float]) -> None:
+        self.runs = itertools.count()
+        largest = SPACE.largest()
 
-    monkeypatch.setattr(measure_module._Call, "run", run)
-    sample, beside = measure_beside(net, anchor, settings)
-    assert sample.total.mean_ms / beside.mean_ms == pytest.approx(2.5, rel=0.01)
+        def run(call: Any) -> tuple[float, float]:
+            now = pace(next(self.runs))
+            return now, (10.0 if call.net.architecture == largest else 4.0) * now
+
+        monkeypatch.setattr(measure_module._Call, "run", run)
+
+    def time(self, runs: int) -> AnchoredSample:
+        return AnchoredTimer(SPACE.smallest(), some_settings(runs=runs, warmup_runs=0)).time(some_net())
+
+
+def test_a_machine_that_becomes_slower_changes_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = Pace(monkeypatch, lambda run: 1 + run / 800).time(300)  # about twice as slow at the end
+    assert timed.ratio == pytest.approx(2.5, rel=0.01)
+    assert timed.sample.total.mean_ms > 13
+    assert timed.anchor_ms == pytest.approx(timed.sample.total.mean_ms / 2.5, rel=0.01)
+
+
+@pytest.mark.parametrize("disturbed", [range(1, 4), range(17, 30), range(60, 64), (1, 9, 17, 25)])
+def test_disturbed_turns_do_not_reach_the_ratio(monkeypatch: pytest.MonkeyPatch, disturbed: Sequence[int]) -> None:
+    """Of ten turns of eight runs, up to four with the anchor or the network disturbed."""
+    timed = Pace(monkeypatch, lambda run: 9.0 if run in disturbed else 1.0).time(30)
+    assert len(timed.ratios) == 10 and len(set(timed.ratios)) > 1
+    assert timed.ratio == 2.5
 
 
 def test_embeddings_are_shared_as_the_settings_say() -> None:

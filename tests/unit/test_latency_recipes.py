@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hat.artifacts import alone_in
 from hat.cli.measure_latency import main as measure_main
 from hat.cli.train_predictor import main as train_main
 from hat.errors import ConfigError
@@ -48,14 +49,14 @@ def measured(config: Path) -> tuple[Architecture, ...]:
 
 def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the architecture after ``number`` others is measured."""
-    measure, calls = recipe.measure_beside, iter(range(number))
+    time, calls = recipe.AnchoredTimer.time, iter(range(number))
 
     def interrupted(*arguments: Any) -> Any:
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return measure(*arguments)
+        return time(*arguments)
 
-    monkeypatch.setattr(recipe, "measure_beside", interrupted)
+    monkeypatch.setattr(recipe.AnchoredTimer, "time", interrupted)
 
 
 def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +146,7 @@ def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
         ("settings.beam=3", "was measured with settings.beam 2, now it is 3"),
         ("settings.runs=5", "was measured with settings.runs 2, now it is 5"),
         ("seed=2", "was measured with seed 1, now it is 2"),
-        ("anchor=ANCHOR", "was measured with anchor null, now it is"),
+        ("anchor=ANCHOR", "was measured with anchor.decoder."),
         ("space.qkv_dim=16", "was measured with space.qkv_dim 8, now it is 16"),
     ],
 )
@@ -161,6 +162,60 @@ def test_rows_measured_otherwise_are_not_mixed(
     assert (config.parent / "latency" / "latency.csv").read_bytes() == before
     assert measure_main([str(config), override, "samples=3", "--restart"]) == 0
     assert len(measured(config)) == 3
+
+
+def test_the_file_of_the_anchor_may_move(config: Path) -> None:
+    first, second = config.parent / "first.json", config.parent / "second.json"
+    SearchSpace.model_validate(SPACE).largest().to_json(first)
+    assert measure_main([str(config), "samples=2", f"anchor={first}"]) == 0
+    first.rename(second)
+    assert measure_main([str(config), "samples=3", f"anchor={second}"]) == 0
+    assert len(measured(config)) == 3
+
+
+def test_rows_measured_without_an_anchor_are_not_mixed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "samples=2"]) == 0
+    path = config.parent / "latency" / "device.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["anchor"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert measure_main([str(config)]) == 2
+    assert "was measured without an anchor" in capsys.readouterr().err
+
+
+def test_settings_that_cannot_be_leave_nothing_behind(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "settings.target_vocab_size=12"]) == 2
+    assert "needs one joint vocabulary" in capsys.readouterr().err
+    assert not (config.parent / "latency").exists()
+    assert measure_main([str(config), "settings.threads=100000"]) == 2
+    assert "settings.threads: must be less than or equal to 1024" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_before_its_first_row_leaves_every_choice(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(0, patch)
+        assert measure_main([str(config), "seed=5"]) == 130
+    assert measure_main([str(config), "seed=2"]) == 0
+
+
+def test_two_processes_do_not_write_into_one_folder(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = config.parent / "latency"
+    output.mkdir()
+    with alone_in(output):
+        assert measure_main([str(config)]) == 2
+        assert f"{output}: another process is writing there" in capsys.readouterr().err
+    assert measure_main([str(config), "samples=2"]) == 0
+
+
+@pytest.mark.parametrize("flags", [[], ["--restart"]])
+def test_a_folder_where_the_file_should_be(
+    config: Path, flags: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.parent / "latency" / "latency.csv").mkdir(parents=True)
+    assert measure_main([str(config), *flags]) == 2
+    assert "latency.csv" in capsys.readouterr().err
 
 
 def test_rows_of_another_machine_are_not_mixed(

@@ -1,0 +1,93 @@
+"""The stopwatch: a reading depends on the network alone, not on the pace of the machine, and its bound is one."""
+
+import random
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from hat.latency import stopwatch as module
+from hat.latency.measure import AnchoredSample
+from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.latency.statistics import LatencySample
+from hat.latency.stopwatch import Stopwatch, upper_bound
+from hat.nn import Transformer
+from hat.space import SearchSpace
+
+SPACE = SearchSpace.model_validate(
+    {
+        "qkv_dim": 8,
+        "encoder": {"embed_dim": [8], "num_layers": [1], "ffn_dim": [8], "self_attn_heads": [1]},
+        "decoder": {
+            "embed_dim": [8], "num_layers": [1, 2], "ffn_dim": [8], "self_attn_heads": [1],
+            "cross_attn_heads": [1], "attended_encoder_layers": [1],
+        },
+    }
+)  # fmt: skip
+SETTINGS = LatencySettings(
+    source_length=3, target_length=3, source_vocab_size=9, target_vocab_size=9, beam=2, device="cpu", threads=1, runs=4
+)
+
+
+def record(anchored: bool) -> DeviceRecord:
+    anchor = SPACE.smallest() if anchored else None
+    return DeviceRecord(machine="m", gpu=None, torch="2.6", settings=SETTINGS, anchor=anchor)
+
+
+def some_net() -> Transformer:
+    torch.manual_seed(1)
+    return Transformer(SPACE.largest(), source_vocab_size=9, target_vocab_size=9)
+
+
+class Timer:
+    """Stands for a timer on a machine of changing pace: the network takes ``ratios`` times the anchor's 3 ms."""
+
+    def __init__(self, paces: Sequence[float], ratios: Sequence[float]) -> None:
+        self.paces, self.ratios = iter(paces), ratios
+
+    def time(self, net: Transformer) -> AnchoredSample:
+        mean_ms = 3 * next(self.paces) * statistics.median(self.ratios)
+        return AnchoredSample(LatencySample.of_runs([(0.1, mean_ms)]), tuple(self.ratios))
+
+
+def test_readings_do_not_depend_on_the_pace_but_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces, ratios = [1.0, 2.0, 0.5, 1.2, 3.0], [1.4, 1.5, 1.5, 1.5, 1.6, 1.7, 1.5]
+    monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: Timer(paces, ratios))
+    stopwatch = Stopwatch(record(anchored=True), anchor_ms=3.0)
+    assert stopwatch.slowdown() is None
+    readings = [stopwatch.read(some_net()) for _ in paces]
+    assert [reading.latency_ms for reading in readings] == pytest.approx([4.5] * 5)
+    assert [reading.upper_ms for reading in readings] == pytest.approx([3 * 1.7] * 5)
+    assert [reading.now_ms for reading in readings] == pytest.approx([4.5 * pace for pace in paces])
+    assert stopwatch.slowdown() == 1.2
+
+
+@pytest.mark.parametrize(("anchored", "anchor_ms"), [(False, 3.0), (True, None)])
+def test_without_an_anchor_times_are_as_they_are(anchored: bool, anchor_ms: float | None) -> None:
+    stopwatch = Stopwatch(record(anchored), anchor_ms)
+    reading = stopwatch.read(some_net())
+    assert 0 < reading.latency_ms == reading.now_ms <= reading.upper_ms
+    assert stopwatch.slowdown() is None
+
+
+def test_a_network_beside_itself_takes_as_long_as_the_anchor() -> None:
+    """The real thing: within what a loaded machine allows."""
+    settings = SETTINGS.model_copy(update={"runs": 60})
+    device = record(anchored=True).model_copy(update={"settings": settings, "anchor": SPACE.largest()})
+    reading = Stopwatch(device, anchor_ms=7.0).read(some_net())
+    assert reading.latency_ms == pytest.approx(7.0, rel=0.3)
+
+
+@pytest.mark.parametrize(("number", "rank"), [(1, 1), (4, 4), (5, 5), (7, 7), (8, 7), (10, 9), (30, 20), (100, 59)])
+def test_upper_bound_is_the_order_statistic_of_the_sign_test(number: int, rank: int) -> None:
+    values = [float(value) for value in range(1, number + 1)]
+    random.Random(1).shuffle(values)
+    assert upper_bound(values) == rank
+
+
+def test_the_median_is_below_the_bound_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(1)
+    held = [upper_bound(generator.exponential(1.0, 12).tolist()) >= np.log(2) for _ in range(2000)]
+    assert 0.95 <= np.mean(held) < 0.99
