@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from hat.cli.command import make_parser, run_command, run_guarded
+from hat.config import override_of
 
 _NAME = "hat-measure-latency"
 _CHECK_HELP = "measure nothing; print what is wrong with this data set, ours or one of the public layout, as JSON"
@@ -22,7 +23,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="measure this architecture only and print the result as JSON; may be given several times",
     )
+    parser.add_argument("--paper", action="store_true", help="always 300 timed runs a network, as the paper has it")
     parser.add_argument("--check", type=Path, metavar="FILE.csv", help=f"{_CHECK_HELP}; stands alone")
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    fixed = {"settings.runs": 300, "settings.relative_error": None}
+    return [override_of(name, value) for name, value in fixed.items()] if args.paper else []
 
 
 def _load() -> tuple[type[BaseModel], Callable[..., object]]:
@@ -44,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _load,
         argv,
         add_flags=_add_flags,
+        flag_overrides=_overrides,
         recipe_flags=("restart", "architecture"),
     )
 

@@ -41,6 +41,7 @@ OWN_COLUMNS = (
     "latency_std_total",
     "latency_median_total",
     "latency_p90_total",
+    "latency_p99_total",
     "runs",
     "anchor_ms",
     "time",
@@ -202,7 +203,7 @@ class LatencyWriter:
             *features(architecture),
             encoder.mean_ms, decoder.mean_ms, encoder.std_ms, decoder.std_ms,
             encoder.median_ms, encoder.p90_ms, decoder.median_ms, decoder.p90_ms,
-            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, sample.runs, anchor_ms,
+            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, total.p99_ms, sample.runs, anchor_ms,
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             json.dumps(architecture.to_dict(), separators=(",", ":")),
         ]  # fmt: skip

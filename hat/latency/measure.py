@@ -5,7 +5,7 @@ import copy
 import gc
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor
 from hat.decoding import BeamOptions, search_encoded
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import LatencySettings
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LEAST_VALUES, LatencySample, median_error
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
 RUNS_PER_TURN = 3
 """Timed runs of one network before it is another's turn."""
+_SETTLED = 0.02  # part by which three runs may differ from the three before when warm-up ends
 
 
 def random_model(architecture: Architecture, settings: LatencySettings, seed: int = 1) -> Transformer:
@@ -65,10 +66,18 @@ def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> Laten
     settings = resolve(settings)
     call = _Call(net, settings, seed)
     with cpu_threads(settings.threads), _no_garbage_collection():
-        for _ in range(settings.warmup_runs):
-            call.run()
-        runs = [call.run() for _ in range(settings.runs)]
+        call.warm_up(settings.warmup_runs)
+        runs: list[tuple[float, float]] = []
+        while len(runs) < settings.runs and not _sure([total for _, total in runs], settings.relative_error):
+            runs.append(call.run())
     return LatencySample.of_runs(runs)
+
+
+def _sure(values: Sequence[float], relative_error: float | None) -> bool:
+    """Whether the median of ``values`` is known well enough."""
+    if relative_error is None or len(values) < LEAST_VALUES:
+        return False
+    return median_error(values) <= relative_error * statistics.median(values)
 
 
 @dataclass(frozen=True)
@@ -117,11 +126,10 @@ class AnchoredTimer:
         """
         call = _Call(net, self.settings, self.seed)
         runs: list[tuple[float, float]] = []
-        ratios = []
+        ratios: list[float] = []
         with cpu_threads(self.settings.threads), _no_garbage_collection():
-            for _ in range(self.settings.warmup_runs):
-                call.run()
-            while len(runs) < self.settings.runs:
+            call.warm_up(self.settings.warmup_runs)
+            while len(runs) < self.settings.runs and not _sure(ratios, self.settings.relative_error):
                 turn = min(RUNS_PER_TURN, self.settings.runs - len(runs))
                 self._anchor.run()
                 anchor_ms = sum(self._anchor.run()[1] for _ in range(turn))
@@ -147,6 +155,12 @@ class _Call:
         self.source = _source_tokens(net.source_vocab_size, settings, seed)
         self.options = beam_options(settings)
 
+    def warm_up(self, most_runs: int) -> None:
+        """Run until three runs in a row take as long as the three before, or ``most_runs`` times."""
+        times_ms: list[float] = []
+        while len(times_ms) < most_runs and not _settled(times_ms):
+            times_ms.append(self.run()[1])
+
     @torch.inference_mode()
     def run(self) -> tuple[float, float]:
         """Milliseconds of one call: the encoder's and the total."""
@@ -160,6 +174,13 @@ class _Call:
         synchronize(self.device)
         end = time.perf_counter()
         return (middle - start) * 1000, (end - start) * 1000
+
+
+def _settled(times_ms: Sequence[float]) -> bool:
+    if len(times_ms) < 6:
+        return False
+    before, last = statistics.median(times_ms[-6:-3]), statistics.median(times_ms[-3:])
+    return abs(last / before - 1) <= _SETTLED
 
 
 def _source_tokens(vocab_size: int, settings: LatencySettings, seed: int) -> Tensor:

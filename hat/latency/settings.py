@@ -45,9 +45,11 @@ class LatencySettings(Section):
     threads: Threads | None = None
     """CPU threads; null takes torch's choice."""
     warmup_runs: int = Field(default=10, ge=0)
-    """Runs before the timed ones."""
+    """Most runs before the timed ones; fewer where their times have settled."""
     runs: int = Field(default=300, gt=0)
-    """Timed runs."""
+    """Most timed runs."""
+    relative_error: float | None = Field(default=0.01, gt=0, lt=1)
+    """Fewer runs are timed where the latency's standard error is below this part of it; null always takes them all."""
 
 
 class DeviceRecord(Section):

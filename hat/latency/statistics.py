@@ -1,5 +1,6 @@
 """From the times of many runs to the numbers that are reported. No torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -7,6 +8,8 @@ import numpy as np
 
 TRIMMED_SHARE = 0.1
 """Share of the runs that is dropped at either end before the mean is taken."""
+LEAST_VALUES = 8
+"""Fewer do not tell how far their median can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,30 @@ class TimeStatistics:
     """Of all runs."""
     p90_ms: float
     """90th percentile of all runs, interpolated linearly between two of them."""
+    p99_ms: float
+    """99th percentile, likewise."""
+    standard_error_ms: float | None
+    """Of the mean; None of a single run."""
 
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> "TimeStatistics":
-        """The statistics of these times. Raises ValueError when there are none."""
+        """The statistics of these times. Raises ValueError when there are none.
+
+        Source of the standard error: K. K. Yuen, "The two-sample trimmed t for unequal population variances",
+        Biometrika 61 (1974).
+        """
         kept = np.asarray(trim(times_ms), dtype=np.float64)
+        error_ms = None
+        if len(times_ms) > 1:  # that of a trimmed mean: from the times with the dropped ones moved to the kept range
+            winsorized = np.clip(times_ms, kept[0], kept[-1])
+            error_ms = float(winsorized.std(ddof=1)) * len(times_ms) ** 0.5 / len(kept)
         return cls(
             mean_ms=float(kept.mean()),
             std_ms=float(kept.std()),
             median_ms=float(np.median(times_ms)),
             p90_ms=float(np.percentile(times_ms, 90)),
+            p99_ms=float(np.percentile(times_ms, 99)),
+            standard_error_ms=error_ms,
         )
 
 
@@ -71,3 +88,12 @@ class LatencySample:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def median_error(values: Sequence[float]) -> float:
+    """Standard error of the median of ``values``, from their median distance to it.
+
+    As if they were normal but for outliers: 1.2533 · 1.4826 · (median distance) / √n.
+    """
+    distance = float(np.median(np.abs(np.asarray(values) - np.median(values))))
+    return 1.2533 * 1.4826 * distance / math.sqrt(len(values))

@@ -11,6 +11,7 @@ from hat.nn import Transformer
 
 CONFIDENCE = 0.95
 """How sure it is that a latency is not above the upper bound of its reading."""
+_NORMAL_95 = 1.645  # standard errors above a mean that 95 % are below
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Stopwatch:
         """The latency of a standalone model."""
         if self._timer is None or self.anchor_ms is None:
             total = measure(net, self.device.settings).total
-            error_ms = total.std_ms / math.sqrt(self.device.settings.runs)
-            return Reading(total.mean_ms, total.mean_ms + 1.645 * error_ms, total.mean_ms)
+            upper_ms = total.mean_ms + _NORMAL_95 * (total.standard_error_ms or 0.0)
+            return Reading(total.mean_ms, upper_ms, total.mean_ms)
         timed = self._timer.time(net)
         self._slowdowns.append(timed.anchor_ms / self.anchor_ms)
         upper_ms = upper_bound(timed.ratios) * self.anchor_ms

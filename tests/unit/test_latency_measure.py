@@ -17,6 +17,7 @@ from hat.latency import measure as measure_module
 from hat.latency.device import describe, resolve
 from hat.latency.measure import RUNS_PER_TURN, AnchoredSample, AnchoredTimer, beam_options, measure, random_model
 from hat.latency.settings import LatencySettings
+from hat.latency.statistics import LEAST_VALUES
 from hat.nn import Transformer
 from hat.space import Architecture, SearchSpace
 from hat.special_ids import EOS_ID, PAD_ID
@@ -35,7 +36,7 @@ SPACE = SearchSpace.model_validate(
 
 def some_settings(**changes: Any) -> LatencySettings:
     values = {"source_length": 5, "target_length": 7, "source_vocab_size": 20, "target_vocab_size": 20, "beam": 3}
-    values |= {"device": "cpu", "threads": 1, "warmup_runs": 2, "runs": 4}
+    values |= {"device": "cpu", "threads": 1, "warmup_runs": 2, "runs": 4, "relative_error": None}
     return LatencySettings.model_validate(values | changes)
 
 
@@ -192,8 +193,9 @@ class Pace:
 
         monkeypatch.setattr(measure_module._Call, "run", run)
 
-    def time(self, runs: int) -> AnchoredSample:
-        return AnchoredTimer(SPACE.smallest(), some_settings(runs=runs, warmup_runs=0)).time(some_net())
+    def time(self, runs: int, **changes: Any) -> AnchoredSample:
+        settings = some_settings(runs=runs, **({"warmup_runs": 0} | changes))
+        return AnchoredTimer(SPACE.smallest(), settings).time(some_net())
 
 
 def test_a_machine_that_becomes_slower_changes_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +211,32 @@ def test_disturbed_turns_do_not_reach_the_ratio(monkeypatch: pytest.MonkeyPatch,
     timed = Pace(monkeypatch, lambda run: 9.0 if run in disturbed else 1.0).time(30)
     assert len(timed.ratios) == 10 and len(set(timed.ratios)) > 1
     assert timed.ratio == 2.5
+
+
+def test_no_more_runs_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    assert len(Pace(monkeypatch, lambda run: 1.0).time(3000, relative_error=0.01).ratios) == LEAST_VALUES
+    little = Pace(monkeypatch, lambda run: rng.uniform(0.9, 1.1)).time(3000, relative_error=0.005)
+    much = Pace(monkeypatch, lambda run: rng.uniform(0.5, 1.5)).time(3000, relative_error=0.005)
+    assert LEAST_VALUES < len(little.ratios) < len(much.ratios) <= 1000
+    assert little.ratio == pytest.approx(2.5, rel=0.02) and much.ratio == pytest.approx(2.5, rel=0.05)
+    capped = Pace(monkeypatch, lambda run: rng.uniform(0.5, 1.5)).time(60, relative_error=0.001)
+    assert capped.sample.runs == 60 and len(capped.ratios) == 20
+    Pace(monkeypatch, lambda run: 1.0)
+    assert measure(some_net(), some_settings(runs=300, relative_error=0.01)).runs == LEAST_VALUES
+    assert measure(some_net(), some_settings(runs=300)).runs == 300
+
+
+def test_warm_up_ends_when_times_have_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warmup_runs(pace: Callable[[int], float], most: int) -> int:
+        machine = Pace(monkeypatch, pace)
+        machine.time(RUNS_PER_TURN, warmup_runs=most)
+        return next(machine.runs) - 2 * (1 + RUNS_PER_TURN)
+
+    assert warmup_runs(lambda run: 1.0, most=50) == 6
+    assert warmup_runs(lambda run: 1.0, most=3) == 3
+    assert warmup_runs(lambda run: max(1.0, 5.0 - 0.5 * run), most=50) == 13  # the last six runs, but one, are alike
+    assert warmup_runs(lambda run: 1.2**-run, most=20) == 20
 
 
 def test_embeddings_are_shared_as_the_settings_say() -> None:

@@ -164,6 +164,12 @@ def test_rows_measured_otherwise_are_not_mixed(
     assert len(measured(config)) == 3
 
 
+def test_the_papers_number_of_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "--paper", "--dry-run"]) == 0
+    settings = yaml.safe_load(capsys.readouterr().out)["settings"]
+    assert (settings["runs"], settings["relative_error"]) == (300, None)
+
+
 def test_the_file_of_the_anchor_may_move(config: Path) -> None:
     first, second = config.parent / "first.json", config.parent / "second.json"
     SearchSpace.model_validate(SPACE).largest().to_json(first)
@@ -248,7 +254,7 @@ def test_given_architectures_are_measured_alone(config: Path, capsys: pytest.Cap
     one = json.loads(capsys.readouterr().out)
     assert one["architecture"] == str(files[0])
     assert one["runs"] == 2
-    assert set(one["total"]) == {"mean_ms", "std_ms", "median_ms", "p90_ms"}
+    assert set(one["total"]) == {"mean_ms", "std_ms", "median_ms", "p90_ms", "p99_ms", "standard_error_ms"}
     assert 0 < one["encoder"]["mean_ms"] < one["total"]["mean_ms"]
     assert one["device"]["settings"]["beam"] == 2
     assert measure_main([str(config), *(f"--architecture={path}" for path in files)]) == 0

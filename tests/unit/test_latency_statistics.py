@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hat.latency.accuracy import Accuracy, kendall_tau
-from hat.latency.statistics import LatencySample, TimeStatistics, trim
+from hat.latency.statistics import LatencySample, TimeStatistics, median_error, trim
 
 
 @pytest.mark.parametrize(("runs", "kept"), [(1, 1), (9, 9), (10, 8), (19, 17), (20, 16), (300, 240)])
@@ -27,6 +27,22 @@ def test_closed_forms() -> None:
     assert statistics.p90_ms == pytest.approx(9.1)  # a tenth of the way from the 9th to the 10th
 
 
+def test_the_standard_error_is_that_of_a_trimmed_mean() -> None:
+    generator = np.random.default_rng(1)
+    samples = [TimeStatistics.of(generator.laplace(50, 5, 40).tolist()) for _ in range(3000)]
+    spread = float(np.std([sample.mean_ms for sample in samples]))
+    errors = [sample.standard_error_ms for sample in samples if sample.standard_error_ms is not None]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.07)
+    assert TimeStatistics.of([3.0]).standard_error_ms is None
+
+
+def test_the_error_of_a_median() -> None:
+    generator = np.random.default_rng(1)
+    samples = [generator.normal(50, 5, 40).tolist() for _ in range(3000)]
+    spread = float(np.std([np.median(sample) for sample in samples]))
+    assert np.mean([median_error(sample) for sample in samples]) == pytest.approx(spread, rel=0.07)
+
+
 def test_no_runs_is_an_error() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         TimeStatistics.of([])
@@ -42,6 +58,8 @@ def test_the_decoder_is_the_rest_run_by_run() -> None:
         "std_ms": pytest.approx((1400 / 9) ** 0.5),
         "median_ms": 20.0,
         "p90_ms": pytest.approx(36.0),
+        "p99_ms": pytest.approx(39.6),
+        "standard_error_ms": pytest.approx((1400 / 9 / 2) ** 0.5),
     }
 
 
