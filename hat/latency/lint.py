@@ -10,8 +10,10 @@ from hat.latency.cost_model import CostModelOptions, FloatArray, fit_cost_model
 
 WINDOW = 15
 """Rows whose median tells whether a stretch of the file is shifted: no single outlier does."""
-SHIFT = 0.1
-"""Stretches whose rows take this part longer, or shorter, than the others of their kind are shifted."""
+LEAST_SHIFT = 0.03
+"""Stretches whose rows take this part longer, or shorter, than the rest lets one expect are shifted..."""
+NOISE_TIMES = 2.0
+"""... if that is this many times the noise of single rows, too."""
 SHORTEST_RUN = 8
 """Fewer rows than this are no stretch: about half a window must be shifted for its median to be."""
 OUTLIER = 6.0
@@ -80,11 +82,12 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
         model = fit_cost_model((features[calm], latency_ms[calm]), CostModelOptions())
         off = np.log(latency_ms / model.predict_ms(features))
         off -= np.median(off[calm])
-        runs = _shifted_runs(off)
+        noise = _noise(off[calm])
+        runs = _shifted_runs(off, max(LEAST_SHIFT, NOISE_TIMES * noise))
         before, calm = calm, ~np.isin(np.arange(len(off)), [row for first, end in runs for row in range(first, end)])
         if np.array_equal(calm, before):
             break
-    noise = 1.4826 * float(np.median(np.abs(off[calm])))
+    noise = _noise(off[calm])
     outlying = calm & (np.abs(off) > max(OUTLIER * noise, _LEAST_OUTLIER))
     return Findings(
         rows=len(off),
@@ -94,10 +97,15 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
     )
 
 
-def _shifted_runs(off: FloatArray) -> list[tuple[int, int]]:
+def _noise(off: FloatArray) -> float:
+    """Standard deviation around zero, from the median."""
+    return 1.4826 * float(np.median(np.abs(off)))
+
+
+def _shifted_runs(off: FloatArray, shift: float) -> list[tuple[int, int]]:
     """First row and the one after the last of every stretch, from the logarithms of measured over expected."""
     level = _running_median(off)
-    side = np.where(np.abs(level) > np.log1p(SHIFT), np.sign(level), 0)
+    side = np.where(np.abs(level) > np.log1p(shift), np.sign(level), 0)
     edges = [0, *(np.flatnonzero(np.diff(side)) + 1).tolist(), len(side)]
     runs: list[tuple[int, int]] = []
     for first, end in pairwise(edges):

@@ -50,6 +50,18 @@ def test_shifted_rows_are_found_to_the_row(start: int, end: int, factor: float) 
     assert findings.outliers == () and findings.noise_percent < 1.5
 
 
+def test_small_shifts_are_found_where_there_is_little_noise() -> None:
+    found, alarms = 0, 0
+    for trial in range(20):
+        table, latency_ms = calm_rows(500, trial, noise=0.006)
+        start = int(np.random.default_rng(trial).integers(0, 480))
+        latency_ms[start : start + 20] *= 1.05
+        runs = check_latencies(table, latency_ms).shifted
+        hits = [run for run in runs if run.first_row < start + 20 and run.last_row >= start]
+        found, alarms = found + len(hits), alarms + len(runs) - len(hits)
+    assert found >= 19 and alarms == 0
+
+
 def test_several_stretches_and_single_rows() -> None:
     table, latency_ms = calm_rows(400, 1)
     latency_ms[30:80] *= 1.3
