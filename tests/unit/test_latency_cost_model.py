@@ -9,10 +9,11 @@ import pytest
 
 from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
-from hat.latency.cost_model import TERM_NAMES, CostModel, CostModelOptions, cost_terms, fit_cost_model
+from hat.latency.cost_model import TERM_NAMES, CostModel, CostModelOptions, adapt_cost_model, cost_terms, fit_cost_model
 from hat.latency.cross_validation import calibrate, choose_kind, conformal_bound, cross_validated_errors
 from hat.latency.dataset import LatencyDataset
 from hat.latency.fitting import MLPOptions, Rows
+from hat.latency.lint import check_latencies
 from hat.latency.mlp import FloatArray
 from hat.latency.predictor import Calibration, LatencyPredictor
 from hat.space import Architecture, SearchSpace
@@ -115,6 +116,29 @@ def test_too_few_rows() -> None:
         fit_cost_model((table, latency_ms), OPTIONS)
 
 
+def test_a_device_that_is_twice_as_slow_is_known_from_two_rows() -> None:
+    source = fit_cost_model(rows_of(200, 1), OPTIONS)
+    table, latency_ms = rows_of(100, 2)
+    adapted = adapt_cost_model(source, (table[:2], 2 * latency_ms[:2]), OPTIONS)
+    assert adapted.predict_ms(table) == pytest.approx(2 * latency_ms, rel=1e-3)
+    assert adapted.lowest_ms == pytest.approx(2 * source.lowest_ms, rel=1e-3)
+
+
+def test_what_differs_by_more_than_a_factor_is_learnt_from_more_rows() -> None:
+    source = fit_cost_model(rows_of(200, 1), OPTIONS)
+    table, latency_ms = rows_of(400, 2)
+    other_ms = latency_ms + 8 * table[:, 5]  # a decoder layer costs three times as much
+    few, many = (adapt_cost_model(source, (table[:rows], other_ms[:rows]), OPTIONS) for rows in (5, 100))
+    errors = [Accuracy.of(model.predict_ms(table[100:]), other_ms[100:]).mape_percent for model in (few, many)]
+    assert errors[1] < 1.5 < errors[0] < 10
+
+
+def test_too_few_rows_to_adapt() -> None:
+    source = fit_cost_model(rows_of(200, 1), OPTIONS)
+    with pytest.raises(ConfigError, match="train_rows: must be at least 2 to adapt a predictor, is 1"):
+        adapt_cost_model(source, rows_of(1, 1), OPTIONS)
+
+
 def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
     rows = rows_of(30, 1)
     calibration = Calibration(None, tuple(rows[0].min(axis=0).tolist()), tuple(rows[0].max(axis=0).tolist()))
@@ -184,3 +208,37 @@ def test_public_sets(shared: Path, name: str, mape_percent: float) -> None:
         model = fit_cost_model((data.features[split.train], latency_ms[split.train]), OPTIONS)
         errors.append(Accuracy.of(model.predict_ms(data.features[split.test]), latency_ms[split.test]).mape_percent)
     assert np.mean(errors) < mape_percent
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "mape_percent"),
+    [
+        ("wmt14ende_cpu_raspberrypi", "wmt14enfr_cpu_raspberrypi", 2.0),
+        ("wmt14enfr_cpu_raspberrypi", "wmt14ende_cpu_raspberrypi", 2.0),
+        ("wmt14ende_gpu_titanxp", "wmt19ende_gpu_titanxp", 3.0),
+        ("wmt14ende_gpu_titanxp", "iwslt14deen_gpu_titanxp", 3.0),
+    ],
+)
+def test_five_rows_of_another_task_on_the_same_device(
+    shared: Path, source: str, target: str, mape_percent: float
+) -> None:
+    (table, latency_ms), target_rows = (calm_rows(shared, name) for name in (source, target))
+    model = fit_cost_model((table, latency_ms), OPTIONS)
+    table, latency_ms = target_rows
+    errors = []
+    for seed in range(31, 41):
+        order = np.random.default_rng(seed).permutation(len(latency_ms))
+        adapted = adapt_cost_model(model, (table[order[:5]], latency_ms[order[:5]]), OPTIONS)
+        errors.append(Accuracy.of(adapted.predict_ms(table[order[-200:]]), latency_ms[order[-200:]]).mape_percent)
+    assert np.mean(errors) < mape_percent
+
+
+def calm_rows(shared: Path, name: str) -> Rows:
+    """A public set without the rows that its check flags."""
+    data = LatencyDataset.load(shared / "reference" / "latency" / f"{name}.csv")
+    latency_ms = data.latency_ms()
+    findings = check_latencies(data.features, latency_ms)
+    flagged = [row for run in findings.shifted for row in range(run.first_row, run.last_row + 1)]
+    flagged += [outlier.row for outlier in findings.outliers]
+    calm = ~np.isin(np.arange(len(latency_ms)), flagged)
+    return data.features[calm], latency_ms[calm]

@@ -31,6 +31,7 @@ SPACE = {
         "cross_attn_heads": [1, 2], "attended_encoder_layers": [1, 2],
     },
 }  # fmt: skip
+SPACE_LARGEST = SearchSpace.model_validate(SPACE).largest()
 SETTINGS = {"source_length": 3, "target_length": 3, "source_vocab_size": 9, "target_vocab_size": 9, "beam": 2}
 SETTINGS |= {"device": "cpu", "threads": 1, "warmup_runs": 0, "runs": 2}
 
@@ -330,6 +331,27 @@ def test_the_kind_that_predicts_better_is_taken(tmp_path: Path, capsys: pytest.C
     wider = SearchSpace.model_validate(SPACE | {"qkv_dim": 8, "encoder": SPACE["encoder"] | {"embed_dim": [99]}})
     assert predictor.predict(wider.smallest()).extrapolates
     assert not (tmp_path / "predictor" / "model.safetensors").exists()
+
+
+def test_a_predictor_is_adapted_with_a_few_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset(tmp_path, 40)
+    assert train(tmp_path, "kind=structured", f"output={tmp_path / 'there'}") == 0
+    for folder in (tmp_path / "there", tmp_path / "here"):
+        folder.mkdir(exist_ok=True)
+    path = dataset(tmp_path / "here", 5)
+    capsys.readouterr()
+    here = f"dataset={path}", f"output={tmp_path / 'here' / 'predictor'}"
+    assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}") == 0
+    assert "structured, trained on 5 rows | no rows left for a test" in capsys.readouterr().err
+    assert json.loads((tmp_path / "here" / "predictor" / "metrics.json").read_text())["test"] is None
+    predictor, table = LatencyPredictor.load(tmp_path / "here" / "predictor"), features(SPACE_LARGEST)
+    assert predictor(SPACE_LARGEST) == pytest.approx(2 * table[1] + 5 * table[5], rel=1e-3)
+    assert train(tmp_path, *here) == 2
+    assert "must have at least 10 rows" in capsys.readouterr().err
+    assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}", "target=encoder") == 2
+    assert "there: must be a structured predictor of the encoder latency, is not" in capsys.readouterr().err
+    assert train(tmp_path, *here, f"adapt={tmp_path / 'nowhere'}") == 2
+    assert "nowhere/predictor.json: no such file" in capsys.readouterr().err
 
 
 def test_target_and_training_rows(tmp_path: Path) -> None:
