@@ -11,19 +11,31 @@ from hat.nn import Transformer
 
 CONFIDENCE = 0.95
 """How sure it is that a latency is not above the upper bound of its reading."""
-_NORMAL_95 = 1.645  # standard errors above a mean that 95 % are below
+
+
+LEAST_LOOKS, MOST_LOOKS = 2, 8
+"""How often a network is measured to tell on which side of a limit it is. Each time anew: copies of one network may lie
+better or worse in memory."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one look at the stopwatch says, in milliseconds."""
+    """What a stopwatch says, in milliseconds."""
 
     latency_ms: float
     """Total latency at the pace of the data set, or as it is now where no anchor tells that pace."""
+    lower_ms: float
+    """What the latency is not below, with a confidence of 95 %."""
     upper_ms: float
-    """What the latency is not above, with a confidence of 95 %."""
+    """What it is not above, likewise."""
     now_ms: float
-    """Mean total time as it is now."""
+    """Total time as it is now."""
+
+    @classmethod
+    def of(cls, values_ms: Sequence[float], now_ms: Sequence[float]) -> "Reading":
+        """The reading of several values; the medians count."""
+        lower_ms = -upper_bound([-value for value in values_ms])
+        return cls(statistics.median(values_ms), lower_ms, upper_bound(values_ms), statistics.median(now_ms))
 
 
 class Stopwatch:
@@ -48,16 +60,34 @@ class Stopwatch:
             self._timer = AnchoredTimer(device.anchor, device.settings)
         self._slowdowns: list[float] = []
 
-    def read(self, net: Transformer) -> Reading:
-        """The latency of a standalone model."""
+    def read(self, net: Transformer, limit_ms: float | None = None) -> Reading:
+        """The latency of a standalone model.
+
+        Args:
+            net: the model.
+            limit_ms: measures again until it is sure on which side of this the latency is, ``MOST_LOOKS`` times at
+                most; None measures once.
+        """
+        values_ms: list[float] = []
+        now_ms: list[float] = []
+        for look in range(1, MOST_LOOKS + 1):
+            values, now = self._look(net)
+            values_ms += values
+            now_ms.append(now)
+            reading = Reading.of(values_ms, now_ms)
+            sure = limit_ms is None or (look >= LEAST_LOOKS and not reading.lower_ms <= limit_ms < reading.upper_ms)
+            if sure:
+                break
+        return reading
+
+    def _look(self, net: Transformer) -> tuple[list[float], float]:
+        """Latencies at the pace of the data set, and the mean time now."""
         if self._timer is None or self.anchor_ms is None:
-            total = measure(net, self.device.settings).total
-            upper_ms = total.mean_ms + _NORMAL_95 * (total.standard_error_ms or 0.0)
-            return Reading(total.mean_ms, upper_ms, total.mean_ms)
+            now_ms = measure(net, self.device.settings).total.mean_ms
+            return [now_ms], now_ms
         timed = self._timer.time(net)
         self._slowdowns.append(timed.anchor_ms / self.anchor_ms)
-        upper_ms = upper_bound(timed.ratios) * self.anchor_ms
-        return Reading(timed.ratio * self.anchor_ms, upper_ms, timed.sample.total.mean_ms)
+        return [ratio * self.anchor_ms for ratio in timed.ratios], timed.sample.total.mean_ms
 
     def slowdown(self) -> float | None:
         """How many times as long as then this machine takes: the median so far; None where no anchor tells."""

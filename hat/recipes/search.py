@@ -1,23 +1,22 @@
 """Find the best SubTransformer under a latency limit, and measure it before it is reported."""
 
-import json
+import hashlib
 import logging
 import random
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from tqdm import tqdm
+from torch import Tensor
 
-from hat.artifacts import RunFolder, write_json, write_text
+from hat.artifacts import RunFolder, write_json
 from hat.config import Section, Seed, Threads
 from hat.data.batch import Batch
 from hat.data.batching import validation_batches
 from hat.data.corpus import ParallelCorpus
-from hat.errors import ConfigError, SearchError
+from hat.errors import ConfigError
 from hat.latency.device import describe
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord
@@ -25,15 +24,17 @@ from hat.latency.stopwatch import Reading, Stopwatch
 from hat.nn import SuperTransformer
 from hat.nn.device import choose_device
 from hat.recipes.training import check_same_symbols, use_threads
-from hat.search import Candidate, EvolutionConfig, Generation, evolutionary_search, pareto_front
+from hat.search import Candidate, EvolutionConfig, evolutionary_search, pareto_front
+from hat.search.history import SearchHistory
+from hat.search.measured import best_within
+from hat.search.scores import ScoreFile
 from hat.space import Architecture
 from hat.training.validation import validation_loss
 from hat.training.world import World
 
 logger = logging.getLogger(__name__)
 
-_ARCHITECTURE, _PARETO, _HISTORY = "architecture.json", "pareto.json", "history.jsonl"
-_READINGS = 2  # of a candidate: copies of one network may lie better or worse in memory
+_ARCHITECTURE, _PARETO = "architecture.json", "pareto.json"
 _OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
 
 
@@ -52,6 +53,9 @@ class SearchConfig(Section):
     """Name of that split."""
     latency_limit_ms: float = Field(gt=0)
     """Highest latency of the SubTransformer. No default: it is the question being asked."""
+    scores: Path | None = None
+    """File that keeps every score; null keeps them in the output folder. A search that was interrupted then soon is
+    where it was; searches under other limits can share one file. It is begun anew where scores would change."""
     seed: Seed = 1
     """Decides every random choice of the search."""
     evolution: EvolutionConfig = EvolutionConfig()
@@ -87,10 +91,11 @@ def search(config: SearchConfig) -> Path:
     check_same_symbols(config.data, config.supertransformer)
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
-    with _History(config.output, config.evolution.generations) as history:
+    score = _scorer(model, batches, config, device)
+    with SearchHistory(config.output, config.evolution.generations) as history:
         ranking = evolutionary_search(
             model.space,
-            lambda architecture: _validation_loss(model, architecture, batches, config, device),
+            score,
             predictor.predict_ms,
             config.latency_limit_ms,
             config.evolution,
@@ -104,13 +109,19 @@ def search(config: SearchConfig) -> Path:
         best = ranking[0]
         logger.info("the latency is predicted only: measure: false")
     else:
-        best, reading = _best_measured(model, ranking, stopwatch, config)
+        # What is measured is what would ship: the extracted network, with the SuperTransformer's own vocabulary.
+        best, reading = best_within(
+            ranking,
+            lambda architecture: stopwatch.read(model.extract(architecture), config.latency_limit_ms),
+            config.latency_limit_ms,
+            config.measured_candidates,
+        )
         found |= {
             "measured_ms": round(reading.latency_ms, 3),
             "measured_upper_ms": round(reading.upper_ms, 3),
             "measured_now_ms": round(reading.now_ms, 3),
+            "slowdown": stopwatch.slowdown(),
         }
-        found["slowdown"] = stopwatch.slowdown()
         _tell_pace(stopwatch.slowdown(), reading, config)
     prediction = predictor.predict(best.architecture)
     interval = prediction.low_ms, prediction.high_ms
@@ -165,54 +176,34 @@ def _name(device: DeviceRecord) -> str:
     return device.gpu or device.machine
 
 
-def _validation_loss(
-    model: SuperTransformer,
-    architecture: Architecture,
-    batches: Sequence[Batch],
-    config: SearchConfig,
-    device: torch.device,
-) -> float:
-    """Label-smoothed loss per token of one SubTransformer with its inherited weights."""
-    return validation_loss(
-        model,
-        lambda batch: model.hidden(batch.source, batch.target_in, architecture),
-        batches,
-        config.label_smoothing,
-        config.precision,
-        World(0, 1, device),
-    ).loss
+def _scorer(
+    model: SuperTransformer, batches: Sequence[Batch], config: SearchConfig, device: torch.device
+) -> Callable[[Architecture], float]:
+    """Label-smoothed loss per token of a SubTransformer with its inherited weights; what is known is not computed."""
+    kept = ScoreFile(config.scores or config.output / "scores.jsonl", _basis(config, device))
+    world = World(0, 1, device)
+
+    def score(architecture: Architecture) -> float:
+        known = kept.scores.get(architecture)
+        if known is not None:
+            return known
+
+        def hidden_of(batch: Batch) -> Tensor:
+            return model.hidden(batch.source, batch.target_in, architecture)
+
+        result = validation_loss(model, hidden_of, batches, config.label_smoothing, config.precision, world)
+        kept.add(architecture, result.loss)
+        return result.loss
+
+    return score
 
 
-def _best_measured(
-    model: SuperTransformer, ranking: Sequence[Candidate], stopwatch: Stopwatch, config: SearchConfig
-) -> tuple[Candidate, Reading]:
-    """The best candidate whose latency, measured here the way the predictor's data were, surely keeps the limit.
-
-    What is measured is what would ship: the extracted network, with the SuperTransformer's own vocabulary.
-    Where a candidate may be slower than predicted, all later predictions are raised by the same ratio, so that few
-    measurements are wasted on its like.
-    """
-    ratio, tried = 1.0, 0
-    for candidate in ranking:
-        if candidate.latency_ms * ratio > config.latency_limit_ms:
-            continue
-        net = model.extract(candidate.architecture)
-        reading = max((stopwatch.read(net) for _ in range(_READINGS)), key=lambda reading: reading.upper_ms)
-        tried += 1
-        logger.info(
-            "measured %.2f ms, surely below %.2f ms (predicted %.2f ms), loss %.4f, %s", reading.latency_ms,
-            reading.upper_ms, candidate.latency_ms, candidate.score, candidate.architecture,
-        )  # fmt: skip
-        if reading.upper_ms <= config.latency_limit_ms:
-            return candidate, reading
-        ratio = max(ratio, reading.upper_ms / candidate.latency_ms)
-        if tried == config.measured_candidates:
-            break
-    raise SearchError(
-        f"none of the {tried} best candidates surely ran within {config.latency_limit_ms:.4g} ms when measured here, "
-        f"up to {ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the "
-        "limit."
-    )
+def _basis(config: SearchConfig, device: torch.device) -> str:
+    """What decides a score besides the architecture."""
+    files = config.supertransformer / "model.safetensors", config.data / "meta.json"
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files]
+    settings = config.split, config.max_tokens, config.label_smoothing, config.precision, device.type
+    return " ".join(map(str, (*digests, *settings, torch.__version__)))
 
 
 def _tell_pace(slowdown: float | None, reading: Reading, config: SearchConfig) -> None:
@@ -232,45 +223,3 @@ def _summary(candidate: Candidate) -> dict[str, Any]:
         "validation_loss": candidate.score,
         "architecture": candidate.architecture.to_dict(),
     }
-
-
-class _History:
-    """Writes ``history.jsonl``, one line a generation, and shows progress.
-
-    The file is called ``history.partial.jsonl`` until the search is complete: what an earlier search found is replaced
-    as a whole or, by a search that fails or is stopped, not at all.
-    """
-
-    def __init__(self, folder: Path, generations: int) -> None:
-        self.partial = folder / "history.partial.jsonl"
-        self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
-
-    def __enter__(self) -> "_History":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
-
-    def add(self, generation: Generation) -> None:
-        best = generation.best
-        line = {
-            "generation": generation.number,
-            "best_loss": best.score,
-            "best_predicted_ms": best.latency_ms,
-            "mean_loss": generation.mean_score,
-            "newly_scored": generation.newly_scored,
-            "best": best.architecture.to_dict(),
-        }
-        if generation.number == 0:
-            write_text(self.partial, "")
-        with self.partial.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
-        if self.bar.disable:
-            logger.info("generation %d | %s | %d new", generation.number, text, generation.newly_scored)
-        self.bar.set_postfix_str(text)
-        self.bar.update()
-
-    def complete(self) -> None:
-        """Give the file its final name."""
-        self.partial.replace(self.partial.with_name(_HISTORY))

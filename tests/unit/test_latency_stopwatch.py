@@ -1,8 +1,9 @@
 """The stopwatch: a reading depends on the network alone, not on the pace of the machine, and its bound is one."""
 
+import itertools
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hat.latency import stopwatch as module
 from hat.latency.measure import AnchoredSample
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
-from hat.latency.stopwatch import Stopwatch, upper_bound
+from hat.latency.stopwatch import LEAST_LOOKS, MOST_LOOKS, Stopwatch, upper_bound
 from hat.nn import Transformer
 from hat.space import SearchSpace
 
@@ -42,26 +43,51 @@ def some_net() -> Transformer:
 
 
 class Timer:
-    """Stands for a timer on a machine of changing pace: the network takes ``ratios`` times the anchor's 3 ms."""
+    """Stands for a timer on a machine of changing pace: the network takes some times the anchor's 3 ms."""
 
-    def __init__(self, paces: Sequence[float], ratios: Sequence[float]) -> None:
-        self.paces, self.ratios = iter(paces), ratios
+    def __init__(self, paces: Iterable[float], ratios: Iterable[Sequence[float]]) -> None:
+        self.paces, self.ratios = iter(paces), iter(ratios)
+        self.looks = 0
 
     def time(self, net: Transformer) -> AnchoredSample:
-        mean_ms = 3 * next(self.paces) * statistics.median(self.ratios)
-        return AnchoredSample(LatencySample.of_runs([(0.1, mean_ms)]), tuple(self.ratios))
+        self.looks += 1
+        ratios = next(self.ratios)
+        mean_ms = 3 * next(self.paces) * statistics.median(ratios)
+        return AnchoredSample(LatencySample.of_runs([(0.1, mean_ms)]), tuple(ratios))
+
+
+def stopwatch_with(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
+    return Stopwatch(record(anchored=True), anchor_ms=3.0)
 
 
 def test_readings_do_not_depend_on_the_pace_but_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     paces, ratios = [1.0, 2.0, 0.5, 1.2, 3.0], [1.4, 1.5, 1.5, 1.5, 1.6, 1.7, 1.5]
-    monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: Timer(paces, ratios))
-    stopwatch = Stopwatch(record(anchored=True), anchor_ms=3.0)
+    stopwatch = stopwatch_with(Timer(paces, itertools.repeat(ratios)), monkeypatch)
     assert stopwatch.slowdown() is None
     readings = [stopwatch.read(some_net()) for _ in paces]
     assert [reading.latency_ms for reading in readings] == pytest.approx([4.5] * 5)
+    assert [reading.lower_ms for reading in readings] == pytest.approx([3 * 1.4] * 5)
     assert [reading.upper_ms for reading in readings] == pytest.approx([3 * 1.7] * 5)
     assert [reading.now_ms for reading in readings] == pytest.approx([4.5 * pace for pace in paces])
     assert stopwatch.slowdown() == 1.2
+
+
+@pytest.mark.parametrize(("limit_ms", "looks"), [(2.5, LEAST_LOOKS), (4.0, LEAST_LOOKS), (3.15, 3), (3.0, MOST_LOOKS)])
+def test_it_looks_until_it_is_sure(monkeypatch: pytest.MonkeyPatch, limit_ms: float, looks: int) -> None:
+    generator = np.random.default_rng(1)
+    ratios = (generator.normal(1.0, 0.1, 8).tolist() for _ in itertools.count())
+    timer = Timer(itertools.repeat(1.0), ratios)
+    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms)
+    assert timer.looks == looks
+    assert (reading.lower_ms <= limit_ms < reading.upper_ms) == (looks == MOST_LOOKS)
+
+
+def test_one_disturbed_look_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    ratios = itertools.chain([(1.5,) * 8], itertools.repeat((1.0,) * 8))
+    timer = Timer(itertools.repeat(1.0), ratios)
+    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3)
+    assert reading.upper_ms == reading.latency_ms == 3.0 and timer.looks > LEAST_LOOKS
 
 
 @pytest.mark.parametrize(("anchored", "anchor_ms"), [(False, 3.0), (True, None)])
