@@ -23,10 +23,10 @@ from hat.latency.settings import DeviceRecord
 from hat.latency.stopwatch import Reading, Stopwatch
 from hat.nn import SuperTransformer
 from hat.nn.device import choose_device
+from hat.recipes.best_measured import best_within
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import Candidate, EvolutionConfig, evolutionary_search, pareto_front
 from hat.search.history import SearchHistory
-from hat.search.measured import best_within
 from hat.search.scores import ScoreFile
 from hat.space import Architecture
 from hat.training.validation import validation_loss
