@@ -1,26 +1,35 @@
-"""Choosing among what a search found by what is measured."""
+"""Searching until what is found keeps the limit when it is measured."""
 
 import logging
+import statistics
 from collections.abc import Callable, Sequence
 
 from hat.errors import SearchError
 from hat.latency.stopwatch import Reading
-from hat.search.evolution import Candidate
+from hat.search import Candidate
 from hat.space import Architecture
 
 logger = logging.getLogger(__name__)
 
+Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
+"""Searches with a function for latencies, beginning with what is known already; returns what it found, best first."""
 
-def best_within(
-    ranking: Sequence[Candidate], read: Callable[[Architecture], Reading], limit_ms: float, most: int
+
+def search_and_measure(
+    find: Find,
+    predict_ms: Callable[[Architecture], float],
+    read: Callable[[Architecture], Reading],
+    limit_ms: float,
+    most: int,
 ) -> tuple[Candidate, Reading]:
-    """The best candidate whose measured latency surely keeps the limit.
+    """The best candidate that surely keeps the limit when it is measured.
 
-    Where a candidate turns out slower than predicted, all later predictions are raised by the same ratio, so that few
-    measurements are wasted on its like.
+    A search prefers networks whose latency is predicted too low. So when the best one is measured to be too slow, the
+    predictions are corrected by what was measured so far, and the search goes on from what it knows.
 
     Args:
-        ranking: what was found, best first, with predicted latencies.
+        find: searches; every candidate it returns is within the limit by the latencies it is given.
+        predict_ms: predicted latency.
         read: measures an architecture on the device.
         limit_ms: highest latency.
         most: how many candidates are measured before giving up.
@@ -28,22 +37,32 @@ def best_within(
     Raises:
         SearchError: if none of them surely keeps the limit.
     """
-    ratio, tried = 1.0, 0
-    for candidate in ranking:
-        if candidate.latency_ms * ratio > limit_ms:
-            continue
-        reading = read(candidate.architecture)
-        tried += 1
+    readings: dict[Architecture, Reading] = {}
+    ratio = 1.0
+
+    def corrected_ms(architecture: Architecture) -> float:
+        known = readings.get(architecture)
+        return predict_ms(architecture) * ratio if known is None else known.upper_ms
+
+    ranking = find(corrected_ms, ())
+    while len(readings) < most:
+        best = ranking[0]
+        reading = read(best.architecture)
+        predicted_ms = predict_ms(best.architecture)
         logger.info(
             "measured %.2f ms, surely %.2f to %.2f ms (predicted %.2f ms), loss %.4f, %s", reading.latency_ms,
-            reading.lower_ms, reading.upper_ms, candidate.latency_ms, candidate.score, candidate.architecture,
+            reading.lower_ms, reading.upper_ms, predicted_ms, best.score, best.architecture,
         )  # fmt: skip
         if reading.upper_ms <= limit_ms:
-            return candidate, reading
-        ratio = max(ratio, reading.latency_ms / candidate.latency_ms)
-        if tried == most:
+            return best, reading
+        readings[best.architecture] = reading
+        ratio = statistics.median(known.latency_ms / predict_ms(slow) for slow, known in readings.items())
+        logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
+        try:
+            ranking = find(corrected_ms, ranking)
+        except SearchError:  # with these latencies, nothing is within the limit
             break
     raise SearchError(
-        f"none of the {tried} best candidates surely ran within {limit_ms:.4g} ms when measured here, up to "
-        f"{ratio:.2f} times slower than predicted; is the machine busy? Measure a new data set, or lower the limit."
+        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, "
+        f"{ratio:.2f} times the prediction; is the machine busy? Measure a new data set, or raise the limit."
     )

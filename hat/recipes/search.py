@@ -23,7 +23,7 @@ from hat.latency.settings import DeviceRecord
 from hat.latency.stopwatch import Reading, Stopwatch
 from hat.nn import SuperTransformer
 from hat.nn.device import choose_device
-from hat.recipes.best_measured import best_within
+from hat.recipes.best_measured import search_and_measure
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import Candidate, EvolutionConfig, evolutionary_search, pareto_front
 from hat.search.history import SearchHistory
@@ -92,37 +92,33 @@ def search(config: SearchConfig) -> Path:
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
     score = _scorer(model, batches, config, device)
-    with SearchHistory(config.output, config.evolution.generations) as history:
-        ranking = evolutionary_search(
-            model.space,
-            score,
-            predictor.predict_ms,
-            config.latency_limit_ms,
-            config.evolution,
-            random.Random(config.seed),
-            history.add,
-        )
+    scored: dict[Architecture, Candidate] = {}
     timed_on = predictor.device if stopwatch is None else stopwatch.device
-    device_name = None if timed_on is None else _name(timed_on)
-    found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": device_name}
-    if stopwatch is None:
-        best = ranking[0]
-        logger.info("the latency is predicted only: measure: false")
-    else:
-        # What is measured is what would ship: the extracted network, with the SuperTransformer's own vocabulary.
-        best, reading = best_within(
-            ranking,
-            lambda architecture: stopwatch.read(model.extract(architecture), config.latency_limit_ms),
-            config.latency_limit_ms,
-            config.measured_candidates,
-        )
-        found |= {
-            "measured_ms": round(reading.latency_ms, 3),
-            "measured_upper_ms": round(reading.upper_ms, 3),
-            "measured_now_ms": round(reading.now_ms, 3),
-            "slowdown": stopwatch.slowdown(),
-        }
-        _tell_pace(stopwatch.slowdown(), reading, config)
+    found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": timed_on and _name(timed_on)}
+    with SearchHistory(config.output, config.evolution.generations) as history:
+
+        def find(latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
+            start = [candidate.architecture for candidate in known]
+            evolution = config.evolution.shortened() if start else config.evolution
+            limits = latency_ms, config.latency_limit_ms
+            rng = random.Random(config.seed)
+            ranking = evolutionary_search(model.space, score, *limits, evolution, rng, history.add, start)
+            scored.update({candidate.architecture: candidate for candidate in ranking})
+            return ranking
+
+        if stopwatch is None:
+            best = find(predictor.predict_ms, ())[0]
+            logger.info("the latency is predicted only: measure: false")
+        else:
+            best, reading = search_and_measure(
+                find,
+                predictor.predict_ms,
+                # What is measured is what would ship: the extracted network, with the SuperTransformer's vocabulary.
+                lambda architecture: stopwatch.read(model.extract(architecture), config.latency_limit_ms),
+                config.latency_limit_ms,
+                config.measured_candidates,
+            )
+            found |= _measured(reading, stopwatch, config)
     prediction = predictor.predict(best.architecture)
     interval = prediction.low_ms, prediction.high_ms
     found |= {
@@ -130,14 +126,18 @@ def search(config: SearchConfig) -> Path:
         "predicted_interval_ms": [None if bound is None else round(bound, 3) for bound in interval],
         "extrapolates": prediction.extrapolates,
         "validation_loss": best.score,
-        "scored": len(ranking),
+        "scored": len(scored),
     }
     history.complete()
-    write_json(config.output / _PARETO, [_summary(candidate) for candidate in pareto_front(ranking)])
+    front = pareto_front(
+        Candidate(candidate.architecture, candidate.score, predictor.predict_ms(candidate.architecture))
+        for candidate in scored.values()
+    )
+    write_json(config.output / _PARETO, [_summary(candidate) for candidate in front])
     path = config.output / _ARCHITECTURE
     best.architecture.to_json(path, found)
     run.log(event="final", **found)
-    run.finish(scored=len(ranking))
+    run.finish(scored=len(scored))
     return path
 
 
@@ -206,15 +206,21 @@ def _basis(config: SearchConfig, device: torch.device) -> str:
     return " ".join(map(str, (*digests, *settings, torch.__version__)))
 
 
-def _tell_pace(slowdown: float | None, reading: Reading, config: SearchConfig) -> None:
-    """Warn where the machine's pace is another than the predictor's."""
-    if slowdown is None or abs(slowdown - 1) <= _OTHER_PACE:
-        return
-    kept = "keeps" if reading.now_ms <= config.latency_limit_ms else "does not keep"
-    logger.warning(
-        "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is given as "
-        "it was then. Now it is %.4g ms, which %s the limit.", slowdown, reading.now_ms, kept,
-    )  # fmt: skip
+def _measured(reading: Reading, stopwatch: Stopwatch, config: SearchConfig) -> dict[str, Any]:
+    """What ``found`` says of the measurement; warns where the machine's pace is another than the predictor's."""
+    slowdown = stopwatch.slowdown()
+    if slowdown is not None and abs(slowdown - 1) > _OTHER_PACE:
+        kept = "keeps" if reading.now_ms <= config.latency_limit_ms else "does not keep"
+        logger.warning(
+            "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is "
+            "given as it was then. Now it is %.4g ms, which %s the limit.", slowdown, reading.now_ms, kept,
+        )  # fmt: skip
+    return {
+        "measured_ms": round(reading.latency_ms, 3),
+        "measured_upper_ms": round(reading.upper_ms, 3),
+        "measured_now_ms": round(reading.now_ms, 3),
+        "slowdown": slowdown,
+    }
 
 
 def _summary(candidate: Candidate) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 It sees genes, architectures, and two functions; what a score or a latency is, it does not know.
 """
 
+import functools
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +44,10 @@ class EvolutionConfig(Section):
     """Children that take each gene from one of two parents."""
     mutation_prob: float = Field(default=0.3, gt=0, le=1)
     """Probability that a gene is redrawn from its choices."""
+
+    def shortened(self) -> "EvolutionConfig":
+        """The same with a fifth of the generations, for a search that goes on from what another has found."""
+        return self.model_copy(update={"generations": max(1, self.generations // 5)})
 
     @model_validator(mode="after")
     def _check(self) -> "EvolutionConfig":
@@ -85,6 +91,7 @@ def evolutionary_search(
     config: EvolutionConfig,
     rng: random.Random,
     on_generation: Callable[[Generation], None] = lambda generation: None,
+    start: Iterable[Architecture] = (),
 ) -> list[Candidate]:
     """Look for the architecture with the lowest score among those within the latency limit.
 
@@ -100,6 +107,8 @@ def evolutionary_search(
         config: sizes of the population and its parts.
         rng: source of every random choice.
         on_generation: told about every generation.
+        start: members for the first population, as far as they are within the limit and there is room; random ones
+            follow.
 
     Returns:
         Everything that was scored, best first; never empty.
@@ -110,7 +119,7 @@ def evolutionary_search(
     Source: HAT (arXiv:2005.14187), section 2.3.
     """
     search = _Evolution(space, score, latency_ms, limit_ms, config, rng)
-    population = search.first_population()
+    population = search.first_population(start)
     for number in range(config.generations + 1):
         scored_before = len(search.scored)
         population = sorted(population, key=lambda member: _by_score(search.evaluate(member)))
@@ -225,11 +234,14 @@ class _Evolution:
         """Each value from either of two genes."""
         return tuple(self.rng.choice(pair) for pair in zip(first, second, strict=True))
 
-    def first_population(self) -> list[_Member]:
+    def first_population(self, start: Iterable[Architecture]) -> list[_Member]:
         """Different networks within the limit. Raises SearchError when there seem to be none."""
+        known = (self.draw(functools.partial(gene_of, self.space, architecture)) for architecture in start)
+        members = list(itertools.islice(filter(self.fits, known), self.config.population))
         for number in range(FIRST_DRAWS):
             if self.fits(self.fastest):
-                return self.fill([self.fastest], self.config.population - 1, self.random_gene)
+                members = members or [self.fastest]
+                return self.fill(members, self.config.population - len(members), self.random_gene)
             # Where the smallest network is too slow, look anywhere first, then around the fastest so far.
             self.draw(self.random_gene if number < FIRST_DRAWS // 4 else self.neighbour_of_fastest)
         raise SearchError(

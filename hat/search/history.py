@@ -24,6 +24,7 @@ class SearchHistory:
 
     def __init__(self, folder: Path, generations: int) -> None:
         self.partial = folder / "history.partial.jsonl"
+        self.number = 0
         self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
 
     def __enter__(self) -> "SearchHistory":
@@ -36,20 +37,21 @@ class SearchHistory:
         """Write a line about a generation."""
         best = generation.best
         line = {
-            "generation": generation.number,
+            "generation": self.number,
             "best_loss": best.score,
             "best_predicted_ms": best.latency_ms,
             "mean_loss": generation.mean_score,
             "newly_scored": generation.newly_scored,
             "best": best.architecture.to_dict(),
         }
-        if generation.number == 0:
+        if self.number == 0:
             write_text(self.partial, "")
         with self.partial.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:
-            logger.info("generation %d | %s | %d new", generation.number, text, generation.newly_scored)
+            logger.info("generation %d | %s | %d new", self.number, text, generation.newly_scored)
+        self.number += 1
         self.bar.set_postfix_str(text)
         self.bar.update()
 

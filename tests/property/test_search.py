@@ -290,3 +290,21 @@ def test_pareto_front_equals_brute_force() -> None:
         front = [(candidate.latency_ms, candidate.score) for candidate in pareto_front(candidates)]
         assert front == sorted(expected)  # fastest first, equal ones once
     assert pareto_front([]) == []
+
+
+def test_a_search_that_begins_with_what_is_known_is_never_worse() -> None:
+    for problem, limit_ms in problems():
+        first = problem.search(limit_ms)
+        start = [candidate.architecture for candidate in first]
+        again = evolutionary_search(
+            problem.space, problem.score, problem.latency_ms, limit_ms, SMALL, random.Random(7), start=start
+        )
+        assert again[0].score <= first[0].score
+        tighter_ms = first[0].latency_ms * 0.999
+        fitting = [candidate.score for candidate in first if candidate.latency_ms <= tighter_ms]
+        if fitting:
+            found = evolutionary_search(
+                problem.space, problem.score, problem.latency_ms, tighter_ms, SMALL, random.Random(7), start=start
+            )
+            assert found[0].score <= min(fitting)
+            assert all(candidate.latency_ms <= tighter_ms for candidate in found)

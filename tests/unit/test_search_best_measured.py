@@ -1,0 +1,92 @@
+"""Searching on until the limit is kept when it is measured: with everything known, what comes out is known, too."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from hat.errors import SearchError
+from hat.latency.stopwatch import Reading
+from hat.recipes.best_measured import search_and_measure
+from hat.search import Candidate
+from hat.space import Architecture, SearchSpace
+
+SPACE = SearchSpace.model_validate(
+    {
+        "qkv_dim": 8,
+        "encoder": {"embed_dim": [8, 16], "num_layers": [1, 2], "ffn_dim": [8, 16], "self_attn_heads": [1, 2]},
+        "decoder": {
+            "embed_dim": [8, 16], "num_layers": [1, 2, 3], "ffn_dim": [8, 16], "self_attn_heads": [1, 2],
+            "cross_attn_heads": [1, 2], "attended_encoder_layers": [1],
+        },
+    }
+)  # fmt: skip
+
+
+class World:
+    """Some architectures with scores, predicted and true latencies, and a search that always finds the best."""
+
+    def __init__(self, seed: int, error: Callable[[random.Random, Architecture], float]) -> None:
+        rng = random.Random(seed)
+        self.architectures = list(dict.fromkeys(SPACE.sample(rng) for _ in range(60)))
+        self.predicted_ms = {a: 10.0 * len(a.decoder.layers) + rng.uniform(0, 5) for a in self.architectures}
+        self.true_ms = {a: self.predicted_ms[a] * error(rng, a) for a in self.architectures}
+        self.score = {a: 5.0 - 0.1 * self.predicted_ms[a] + rng.uniform(0, 0.5) for a in self.architectures}
+        self.read_ones: list[Architecture] = []
+
+    def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
+        fitting = [a for a in self.architectures if latency_ms(a) <= LIMIT_MS]
+        if not fitting:
+            raise SearchError("nothing is within the limit")
+        candidates = [Candidate(a, self.score[a], latency_ms(a)) for a in fitting]
+        return sorted(candidates, key=lambda candidate: candidate.score)
+
+    def read(self, architecture: Architecture) -> Reading:
+        self.read_ones.append(architecture)
+        ms = self.true_ms[architecture]
+        return Reading(ms, ms, ms, ms)
+
+    def search(self, most: int = 60) -> Architecture:
+        found, reading = search_and_measure(
+            self.find, lambda architecture: self.predicted_ms[architecture], self.read, LIMIT_MS, most
+        )
+        assert reading.latency_ms == self.true_ms[found.architecture] <= LIMIT_MS
+        return found.architecture
+
+    def best(self) -> Architecture:
+        return min((a for a in self.architectures if self.true_ms[a] <= LIMIT_MS), key=lambda a: self.score[a])
+
+
+LIMIT_MS = 27.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_right_predictions_need_one_measurement(seed: int) -> None:
+    world = World(seed, lambda rng, architecture: 1.0)
+    assert world.search() == world.best()
+    assert len(world.read_ones) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("factor", [1.05, 1.3, 2.0])
+def test_predictions_that_are_all_too_low_need_two(seed: int, factor: float) -> None:
+    world = World(seed, lambda rng, architecture: factor)
+    assert world.search() == world.best()
+    assert len(world.read_ones) <= 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_errors_nothing_is_measured_twice_and_the_limit_is_kept(seed: int) -> None:
+    world = World(seed, lambda rng, architecture: rng.uniform(0.8, 1.5))
+    world.search()
+    assert len(world.read_ones) == len(set(world.read_ones))
+
+
+def test_it_gives_up_after_so_many() -> None:
+    world = World(1, lambda rng, architecture: 100.0 if rng.random() < 0.99 else 1.0)
+    with pytest.raises(SearchError, match=r"none of the 1 best candidates .* within 27 ms .* 100.00 times the predict"):
+        world.search()  # corrected so far up, nothing is left
+    world = World(1, lambda rng, architecture: 27.01 / (10.0 * len(architecture.decoder.layers)))
+    with pytest.raises(SearchError, match=r"none of the 3 best candidates"):
+        world.search(most=3)
+    assert len(world.read_ones) == 3
