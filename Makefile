@@ -15,7 +15,7 @@ demo: $(VENV)/.report
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # a thread a worker: more get in each other's way
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
