@@ -24,6 +24,6 @@ def check_latency(path: Path) -> str:
             run.shift_percent,
         )  # fmt: skip
     if findings.outliers:
-        logger.info("%d single rows are far off", len(findings.outliers))
+        logger.info("single rows that are far off: %d", len(findings.outliers))
     logger.info("%s: %d rows, noise %.1f %%", path, findings.rows, findings.noise_percent)
     return json.dumps(findings.to_dict(), indent=2)
