@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hat.config import Section
 from hat.errors import ConfigError
-
-FloatArray = npt.NDArray[np.float64]
+from hat.latency.mlp import FloatArray
 
 TERM_NAMES = (
     "constant",
@@ -129,7 +127,8 @@ def adapt_cost_model(source: CostModel, train: tuple[FloatArray, FloatArray], op
     rows = np.column_stack([elsewhere_ms, terms * unit]) / latency_ms[:, None]
     penalty = np.diag([0.0, *([options.change_penalty] * len(unit))])
     factor, *changes = np.linalg.solve(rows.T @ rows + penalty, rows.sum(axis=0)).tolist()
-    return CostModel(tuple((factor * costs + np.array(changes) * unit).tolist()), factor * source.lowest_ms)
+    adapted = factor * costs + np.array(changes) * unit
+    return CostModel(tuple(adapted.tolist()), float(latency_ms.mean()) * _LOWEST_SHARE)
 
 
 def _ridge(rows: FloatArray, penalty: float, outlier: float) -> tuple[FloatArray, float]:

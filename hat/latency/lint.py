@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 
 from hat.errors import DataError
-from hat.latency.cost_model import CostModelOptions, FloatArray, fit_cost_model
+from hat.latency.cost_model import CostModelOptions, fit_cost_model
+from hat.latency.mlp import FloatArray
 
 WINDOW = 15
 """Rows whose median tells whether a stretch of the file is shifted: no single outlier does."""

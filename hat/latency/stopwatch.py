@@ -10,12 +10,11 @@ from hat.latency.settings import DeviceRecord
 from hat.nn import Transformer
 
 CONFIDENCE = 0.95
-"""How sure it is that a latency is not above the upper bound of its reading."""
-
-
-LEAST_LOOKS, MOST_LOOKS = 2, 8
+"""How sure it is that a latency is within the bound that decides."""
+LEAST_LOOKS, MOST_LOOKS = 2, 12
 """How often a network is measured to tell on which side of a limit it is. Each time anew: copies of one network may lie
 better or worse in memory."""
+_CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / (MOST_LOOKS - LEAST_LOOKS + 1)  # who looks often is wrong once more easily
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Reading:
     latency_ms: float
     """Total latency at the pace of the data set, or as it is now where no anchor tells that pace."""
     lower_ms: float
-    """What the latency is not below, with a confidence of 95 %."""
+    """What the latency is not below, with a confidence of 95 % however often it was looked."""
     upper_ms: float
     """What it is not above, likewise."""
     now_ms: float
@@ -34,8 +33,9 @@ class Reading:
     @classmethod
     def of(cls, values_ms: Sequence[float], now_ms: Sequence[float]) -> "Reading":
         """The reading of several values; the medians count."""
-        lower_ms = -upper_bound([-value for value in values_ms])
-        return cls(statistics.median(values_ms), lower_ms, upper_bound(values_ms), statistics.median(now_ms))
+        lower_ms = -upper_bound([-value for value in values_ms], _CONFIDENCE_EACH)
+        upper_ms = upper_bound(values_ms, _CONFIDENCE_EACH)
+        return cls(statistics.median(values_ms), lower_ms, upper_ms, statistics.median(now_ms))
 
 
 class Stopwatch:
@@ -94,16 +94,16 @@ class Stopwatch:
         return round(statistics.median(self._slowdowns), 3) if self._slowdowns else None
 
 
-def upper_bound(values: Sequence[float]) -> float:
-    """What the median that ``values`` were drawn around is not above, with a confidence of 95 %.
+def upper_bound(values: Sequence[float], confidence: float) -> float:
+    """What the median that ``values`` were drawn around is not above, with this confidence.
 
     The smallest order statistic that is: whether a value is above the median is the toss of a coin, whatever the
-    distribution. Of fewer than five values not even the largest is sure enough; it is taken nevertheless.
+    distribution. Where not even the largest is sure enough, for there are so few, it is taken nevertheless.
     """
     number, below = len(values), 0.0
     for rank, value in enumerate(sorted(values)):
         # The probability that at most ``rank`` of all values are below the median.
         below += math.comb(number, rank) / 2**number
-        if below >= CONFIDENCE:
+        if below >= confidence:
             return value
     return max(values)
