@@ -55,7 +55,7 @@ class SearchConfig(Section):
     """Highest latency of the SubTransformer. No default: it is the question being asked."""
     scores: Path | None = None
     """File that keeps every score; null keeps them in the output folder. A search that was interrupted then soon is
-    where it was; searches under other limits can share one file. Scores that would differ now are left in it, unused."""
+    where it was; searches under other limits can share one file. Scores that would differ now stay in it, unused."""
     seed: Seed = 1
     """Decides every random choice of the search."""
     evolution: EvolutionConfig = EvolutionConfig()
