@@ -9,6 +9,7 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = action()
         if result is not None and os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
@@ -70,7 +72,13 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
         return 2
     finally:
         log.removeHandler(handler)
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End as Ctrl-C does when a batch system or ``kill`` asks for it: what can be kept is kept."""
+    raise KeyboardInterrupt
 
 
 def _machine_problem(error: Exception) -> str | None:

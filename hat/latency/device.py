@@ -2,25 +2,32 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 
 from hat.artifacts import machine_name
 from hat.errors import ConfigError
-from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.latency.settings import CallSettings, DeviceRecord, LatencySettings
 from hat.nn.device import choose_device
 from hat.space import Architecture
 
+Settings = TypeVar("Settings", bound=CallSettings)
 
-def resolve(settings: LatencySettings) -> LatencySettings:
+
+def resolve(settings: Settings, section: str = "settings") -> Settings:
     """``settings`` with the device and the number of threads this machine really uses.
+
+    Args:
+        settings: the call.
+        section: of the config, where the user wrote them.
 
     Raises:
         ConfigError: if there is no such device here, or it cannot compute with ``dtype``.
     """
-    device = choose_device(settings.device, "settings.device")
+    device = choose_device(settings.device, f"{section}.device")
     if settings.dtype == "float16" and device.type != "cuda":
-        raise ConfigError(f"settings.dtype: float16 needs a GPU, device is {device}; use float32 or bfloat16.")
+        raise ConfigError(f"{section}.dtype: float16 needs a GPU, device is {device}; use float32 or bfloat16.")
     threads = settings.threads or torch.get_num_threads()
     return settings.model_copy(update={"device": str(device), "threads": threads})
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hat.decoding import BeamOptions, search_encoded
 from hat.latency.device import cpu_threads, resolve, synchronize
-from hat.latency.settings import LatencySettings
+from hat.latency.settings import CallSettings, LatencySettings
 from hat.latency.statistics import LEAST_VALUES, LatencySample, median_error
 from hat.nn import Transformer
 from hat.space import Architecture
@@ -46,11 +46,10 @@ def random_model(architecture: Architecture, settings: LatencySettings, seed: in
         )
 
 
-def measure(net: Transformer, settings: LatencySettings, seed: int = 1) -> LatencySample:
+def measure(net: Transformer, settings: CallSettings, seed: int = 1) -> LatencySample:
     """Time a standalone model: the encoder, every decoder step with softmax, top-k and beam reordering, and the whole.
 
     In evaluation and inference mode, after ``warmup_runs``. The model is copied and stays as it is, on its device.
-    Vocabulary sizes and embeddings are the model's own, whatever ``settings`` say about them.
 
     Args:
         net: the model.
@@ -140,7 +139,7 @@ class AnchoredTimer:
         return AnchoredSample(LatencySample.of_runs(runs), tuple(ratios))
 
 
-def beam_options(settings: LatencySettings) -> BeamOptions:
+def beam_options(settings: CallSettings) -> BeamOptions:
     """A search that takes exactly ``target_length`` steps, whatever the weights are."""
     words = settings.target_length - 1  # the end symbol takes the last step
     return BeamOptions(beam=settings.beam, min_length=words, max_length_ratio=0, max_length_offset=words)
@@ -149,7 +148,7 @@ def beam_options(settings: LatencySettings) -> BeamOptions:
 class _Call:
     """One translation call of a copy of ``net``, ready to be timed; ``settings`` are resolved."""
 
-    def __init__(self, net: Transformer, settings: LatencySettings, seed: int) -> None:
+    def __init__(self, net: Transformer, settings: CallSettings, seed: int) -> None:
         self.device = torch.device(settings.device)
         self.net = copy.deepcopy(net).eval().to(self.device, getattr(torch, settings.dtype))
         self.source = _source_tokens(net.source_vocab_size, settings, seed)
@@ -183,7 +182,7 @@ def _settled(times_ms: Sequence[float]) -> bool:
     return abs(last / before - 1) <= _SETTLED
 
 
-def _source_tokens(vocab_size: int, settings: LatencySettings, seed: int) -> Tensor:
+def _source_tokens(vocab_size: int, settings: CallSettings, seed: int) -> Tensor:
     """Random words and the end symbol, without padding: (batch_size, source_length) int64, on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     shape = (settings.batch_size, settings.source_length)

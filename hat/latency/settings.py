@@ -13,8 +13,8 @@ from hat.space import Architecture
 DEVICE_FILE = "device.json"
 
 
-class LatencySettings(Section):
-    """One translation call as it is timed.
+class CallSettings(Section):
+    """One translation call as it is timed, whatever the model.
 
     Both lengths count the end symbol, as sequences of ids do: ``target_length`` is the number of decoder steps. No
     end symbol can shorten a run: it is forbidden before the last step, and forced there.
@@ -26,14 +26,6 @@ class LatencySettings(Section):
     """Source tokens, the end symbol counting."""
     target_length: int = Field(ge=2)
     """Target tokens, the end symbol counting."""
-    source_vocab_size: int = Field(ge=4)
-    """Source tokens there are."""
-    target_vocab_size: int = Field(ge=4)
-    """Target tokens there are."""
-    share_embeddings: Literal["all", "decoder", "none"] = "all"
-    """As in the model to ship; it changes how much memory is touched."""
-    pre_norm: bool = False
-    """As in the model to ship."""
     beam: int = Field(default=5, gt=0)
     """Hypotheses kept at every step."""
     batch_size: int = Field(default=1, gt=0)
@@ -50,6 +42,19 @@ class LatencySettings(Section):
     """Most timed runs."""
     relative_error: float | None = Field(default=0.01, gt=0, lt=1)
     """Fewer runs are timed where the latency's standard error is below this part of it; null always takes them all."""
+
+
+class LatencySettings(CallSettings):
+    """The call, and what an architecture does not say about the models that are timed with random weights."""
+
+    source_vocab_size: int = Field(ge=4)
+    """Source tokens there are."""
+    target_vocab_size: int = Field(ge=4)
+    """Target tokens there are."""
+    share_embeddings: Literal["all", "decoder", "none"] = "all"
+    """As in the model to ship; it changes how much memory is touched."""
+    pre_norm: bool = False
+    """As in the model to ship."""
 
 
 class DeviceRecord(Section):

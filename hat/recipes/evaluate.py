@@ -19,7 +19,7 @@ from hat.decoding import BeamOptions, Translator
 from hat.errors import DataError
 from hat.latency.device import describe, resolve
 from hat.latency.measure import measure
-from hat.latency.settings import LatencySettings
+from hat.latency.settings import CallSettings, LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
 from hat.nn.device import choose_device
@@ -60,7 +60,7 @@ class EvaluateConfig(Section):
     threads: Threads | None = None
     """CPU threads for translating; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
-    latency: LatencySettings | None = None
+    latency: CallSettings | None = None
     """How to measure the model's latency on this machine; null leaves it out."""
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     net, codec = load_model(config.model, config.architecture)
     device = choose_device(config.device)
     if config.latency is not None:
-        resolve(config.latency)  # now, so that a device that is not here is found out before the work
+        resolve(config.latency, "latency")  # now, so that a device that is not here is found out before the work
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec)
     started = time.perf_counter()
@@ -136,8 +136,15 @@ def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:
     return source, target, untouched[0] if untouched else []
 
 
-def _latency(net: Transformer, settings: LatencySettings) -> dict[str, Any]:
+def _latency(net: Transformer, call: CallSettings) -> dict[str, Any]:
     """What the model takes here, with the device and the call it was measured for."""
+    settings = LatencySettings(
+        **call.model_dump(),
+        source_vocab_size=net.source_vocab_size,
+        target_vocab_size=net.target_vocab_size,
+        share_embeddings=net.options.share_embeddings,
+        pre_norm=net.options.pre_norm,
+    )
     return {**measure(net, settings).to_dict(), "device": describe(settings).model_dump(mode="json")}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,13 +49,13 @@ def measured(config: Path) -> tuple[Architecture, ...]:
     return LatencyDataset.load(config.parent / "latency" / "latency.csv").architectures or ()
 
 
-def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the architecture after ``number`` others is measured."""
+def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch, sent: int = signal.SIGINT) -> None:
+    """Ctrl-C, or another signal, while the architecture after ``number`` others is measured."""
     time, calls = recipe.AnchoredTimer.time, iter(range(number))
 
     def interrupted(*arguments: Any) -> Any:
         if next(calls, None) is None:
-            raise KeyboardInterrupt
+            signal.raise_signal(sent)
         return time(*arguments)
 
     monkeypatch.setattr(recipe.AnchoredTimer, "time", interrupted)
@@ -119,12 +120,16 @@ def test_members_that_sampling_hardly_gives_end_in_an_error(monkeypatch: pytest.
         draw_architectures(space, 3, seed=1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
-    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        interrupt_after(3, patch)
+        interrupt_after(3, patch, number)
         assert measure_main([str(config)]) == 130
+    assert capsys.readouterr().err.endswith("hat-measure-latency: interrupted.\n")
+    assert signal.getsignal(signal.SIGTERM) is before
     first = (config.parent / "latency" / "latency.csv").read_bytes()
     assert len(measured(config)) == 3
     with (config.parent / "latency" / "latency.csv").open("ab") as file:

@@ -27,7 +27,7 @@ LIMITS = {"max_length_ratio": 1.0, "max_length_offset": 3}
 FLAGS = ["decoding.max_length_offset=3", "device=cpu", "threads=1"]
 SOURCE = sentences(30, seed=7)[0]
 
-CUDA_LATENCY = "{source_length: 5, target_length: 5, source_vocab_size: 99, target_vocab_size: 99, device: 'cuda:99'}"
+CUDA_LATENCY = "{source_length: 5, target_length: 5, device: 'cuda:99'}"
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -275,6 +275,20 @@ def test_evaluate_gives_what_training_logged(run: Run, runs: Path) -> None:
             assert [found["loss"], found["nll"]] == pytest.approx([final["loss"], final["nll"]], rel=1e-6)
 
 
+def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Translator) -> None:
+    text = f"source={runs / 'text' / 'test.source'}", f"target={runs / 'text' / 'test.target'}"
+    call = "latency={source_length: 4, target_length: 4, beam: 2, device: cpu, threads: 1, runs: 2}"
+    latency = evaluation(run, "sub", *text, call)["latency"]
+    assert latency["runs"] == 2 and latency["total"]["mean_ms"] > latency["encoder"]["mean_ms"] > 0
+    settings, net = latency["device"]["settings"], translator.model
+    for name in ("source_vocab_size", "target_vocab_size"):
+        assert settings[name] == getattr(net, name)
+    for name in ("share_embeddings", "pre_norm"):
+        assert settings[name] == getattr(net.options, name)
+    status, _, err = run(evaluate_main, "sub", *text, call[:-1] + ", source_vocab_size: 9}")
+    assert status == 2 and "latency.source_vocab_size: no such setting" in err
+
+
 def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Translator) -> None:
     write_lines(tmp_path / "source", SOURCE)
     write_lines(tmp_path / "target", translator.translate(SOURCE, **LIMITS))
@@ -302,7 +316,7 @@ def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Tr
         (["sub", "data=nowhere"], "nowhere/meta.json: no such file"),
         (["sub", "source=text/train.source", "target=text/test.target"], "has 120 lines and text/test.target has 12"),
         (["super", "data=data"], "super: holds a SuperTransformer"),
-        (["sub", "data=data", f"latency={CUDA_LATENCY}"], "settings.device: 'cuda:99' is not here"),
+        (["sub", "data=data", f"latency={CUDA_LATENCY}"], "latency.device: 'cuda:99' is not here"),
         (["sub", "data=data", "output=architecture.json"], "architecture.json: must be a folder that can be written"),
     ],
 )
