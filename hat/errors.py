@@ -27,6 +27,10 @@ class SearchError(HatError):
     """A search cannot give what was asked for, for example under an impossible latency limit."""
 
 
+class InfeasibleError(SearchError):
+    """Nothing in the space is within the limit."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt ``name``: the closest of the ``known`` names, or all of them when none is close."""
     names = sorted(known)

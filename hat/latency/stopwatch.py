@@ -24,7 +24,8 @@ class Reading:
     latency_ms: float
     """Total latency at the pace of the data set, or as it is now where no anchor tells that pace."""
     lower_ms: float
-    """What the latency is not below, with a confidence of 95 % however often it was looked."""
+    """What the latency is not below, with a confidence of 95 % however often it was looked; minus infinity where it was
+    looked too seldom to say."""
     upper_ms: float
     """What it is not above, likewise."""
     now_ms: float
@@ -98,7 +99,7 @@ def upper_bound(values: Sequence[float], confidence: float) -> float:
     """What the median that ``values`` were drawn around is not above, with this confidence.
 
     The smallest order statistic that is: whether a value is above the median is the toss of a coin, whatever the
-    distribution. Where not even the largest is sure enough, for there are so few, it is taken nevertheless.
+    distribution. Infinite where there are so few values that not even the largest is sure enough.
     """
     number, below = len(values), 0.0
     for rank, value in enumerate(sorted(values)):
@@ -106,4 +107,4 @@ def upper_bound(values: Sequence[float], confidence: float) -> float:
         below += math.comb(number, rank) / 2**number
         if below >= confidence:
             return value
-    return max(values)
+    return math.inf

@@ -4,7 +4,7 @@ import logging
 import statistics
 from collections.abc import Callable, Sequence
 
-from hat.errors import SearchError
+from hat.errors import InfeasibleError, SearchError
 from hat.latency.stopwatch import Reading
 from hat.search import Candidate
 from hat.space import Architecture
@@ -56,13 +56,15 @@ def search_and_measure(
         if reading.upper_ms <= limit_ms:
             return best, reading
         readings[best.architecture] = reading
-        ratio = statistics.median(known.latency_ms / predict_ms(slow) for slow, known in readings.items())
+        # By their upper bounds: a perfect prediction just below the limit is not surely below it when it is measured.
+        ratios = (known.upper_ms / predict_ms(slow) for slow, known in readings.items())
+        ratio = max(1.0, statistics.median(ratios))
         logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
         try:
             ranking = find(corrected_ms, ranking)
-        except SearchError:  # with these latencies, nothing is within the limit
+        except InfeasibleError:
             break
     raise SearchError(
-        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, "
+        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, but up to "
         f"{ratio:.2f} times the prediction; is the machine busy? Measure a new data set, or raise the limit."
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import Field, model_validator
 
 from hat.config import Section
-from hat.errors import SearchError
+from hat.errors import InfeasibleError, SearchError
 from hat.space.architecture import Architecture
 from hat.space.encoding import Gene, architecture_of, gene_choices, gene_of
 from hat.space.search_space import SearchSpace
@@ -114,7 +114,8 @@ def evolutionary_search(
         Everything that was scored, best first; never empty.
 
     Raises:
-        SearchError: if no architecture within the limit is found; names the fastest one seen.
+        InfeasibleError: if no architecture within the limit is found; names the fastest one seen.
+        SearchError: if a score or a latency is no number.
 
     Source: HAT (arXiv:2005.14187), section 2.3.
     """
@@ -235,7 +236,7 @@ class _Evolution:
         return tuple(self.rng.choice(pair) for pair in zip(first, second, strict=True))
 
     def first_population(self, start: Iterable[Architecture]) -> list[_Member]:
-        """Different networks within the limit. Raises SearchError when there seem to be none."""
+        """Different networks within the limit. Raises InfeasibleError when there seem to be none."""
         known = (self.draw(functools.partial(gene_of, self.space, architecture)) for architecture in start)
         members = list(itertools.islice(filter(self.fits, known), self.config.population))
         for number in range(FIRST_DRAWS):
@@ -244,7 +245,7 @@ class _Evolution:
                 return self.fill(members, self.config.population - len(members), self.random_gene)
             # Where the smallest network is too slow, look anywhere first, then around the fastest so far.
             self.draw(self.random_gene if number < FIRST_DRAWS // 4 else self.neighbour_of_fastest)
-        raise SearchError(
+        raise InfeasibleError(
             f"no SubTransformer of this space is predicted to run within {self.limit_ms:.4g} ms: the fastest of "
             f"{FIRST_DRAWS} needs {self.fastest.latency_ms:.4g} ms ({self.fastest.architecture}); raise the limit or "
             "widen the space towards smaller networks."

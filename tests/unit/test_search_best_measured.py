@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from hat.errors import SearchError
+from hat.errors import InfeasibleError, SearchError
 from hat.latency.stopwatch import Reading
 from hat.recipes.best_measured import search_and_measure
 from hat.search import Candidate
@@ -26,7 +26,10 @@ SPACE = SearchSpace.model_validate(
 class World:
     """Some architectures with scores, predicted and true latencies, and a search that always finds the best."""
 
-    def __init__(self, seed: int, error: Callable[[random.Random, Architecture], float]) -> None:
+    def __init__(
+        self, seed: int, error: Callable[[random.Random, Architecture], float], interval: float = 0.0
+    ) -> None:
+        self.interval = interval
         rng = random.Random(seed)
         self.architectures = list(dict.fromkeys(SPACE.sample(rng) for _ in range(60)))
         self.predicted_ms = {a: 10.0 * len(a.decoder.layers) + rng.uniform(0, 5) for a in self.architectures}
@@ -37,24 +40,25 @@ class World:
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
         fitting = [a for a in self.architectures if latency_ms(a) <= LIMIT_MS]
         if not fitting:
-            raise SearchError("nothing is within the limit")
+            raise InfeasibleError("nothing is within the limit")
         candidates = [Candidate(a, self.score[a], latency_ms(a)) for a in fitting]
         return sorted(candidates, key=lambda candidate: candidate.score)
 
     def read(self, architecture: Architecture) -> Reading:
         self.read_ones.append(architecture)
         ms = self.true_ms[architecture]
-        return Reading(ms, ms, ms, ms)
+        return Reading(ms, ms * (1 - self.interval), ms * (1 + self.interval), ms)
 
     def search(self, most: int = 60) -> Architecture:
         found, reading = search_and_measure(
             self.find, lambda architecture: self.predicted_ms[architecture], self.read, LIMIT_MS, most
         )
-        assert reading.latency_ms == self.true_ms[found.architecture] <= LIMIT_MS
+        assert reading.latency_ms == self.true_ms[found.architecture] and reading.upper_ms <= LIMIT_MS
         return found.architecture
 
     def best(self) -> Architecture:
-        return min((a for a in self.architectures if self.true_ms[a] <= LIMIT_MS), key=lambda a: self.score[a])
+        highest_ms = LIMIT_MS / (1 + self.interval)
+        return min((a for a in self.architectures if self.true_ms[a] <= highest_ms), key=lambda a: self.score[a])
 
 
 LIMIT_MS = 27.0
@@ -73,6 +77,30 @@ def test_predictions_that_are_all_too_low_need_two(seed: int, factor: float) -> 
     world = World(seed, lambda rng, architecture: factor)
     assert world.search() == world.best()
     assert len(world.read_ones) <= 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.2])
+def test_right_predictions_at_the_limit_are_left_for_ones_surely_below(seed: int, factor: float) -> None:
+    world = World(seed, lambda rng, architecture: factor, interval=0.02)
+    found = world.search()
+    assert len(world.read_ones) <= 2
+    if factor >= 1:
+        assert found == world.best()
+
+
+def test_another_error_of_the_search_is_not_taken_for_that() -> None:
+    world = World(1, lambda rng, architecture: 2.0)
+    find = world.find
+
+    def failing(latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
+        if known:
+            raise SearchError("the score of every SubTransformer must be a number")
+        return find(latency_ms, known)
+
+    world.find = failing  # type: ignore[method-assign]
+    with pytest.raises(SearchError, match="must be a number"):
+        world.search()
 
 
 @pytest.mark.parametrize("seed", range(20))

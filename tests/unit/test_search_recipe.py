@@ -135,7 +135,7 @@ def test_what_a_search_leaves(runs: Path, tmp_path: Path, machine: Machine, caps
     assert architecture in SPACE_ and predicted_ms(architecture) <= limit
     assert found["limit_ms"] == limit and found["device"] == machine_name()
     assert found["predicted_ms"] == found["measured_ms"] == pytest.approx(predicted_ms(architecture), abs=1e-3)
-    assert machine.measured == [architecture] * 2
+    assert machine.measured == [architecture] * 8  # without an anchor every look is one value, and fewer are not sure
     assert found["slowdown"] is None  # no anchor tells
     assert found["predicted_interval_ms"] == [pytest.approx(0.9 * found["predicted_ms"], abs=1e-3), None]
     assert found["extrapolates"] is False
@@ -220,8 +220,8 @@ def test_a_machine_that_changes_its_pace_finds_the_same(
     capsys.readouterr()
     assert run(runs, tmp_path / "beside", "--latency", "20") == 0
     result = json.loads((tmp_path / "beside" / "architecture.json").read_text())
-    assert machine.measured == measured
-    if len(measured) == 4:  # so that the median is known
+    assert list(dict.fromkeys(machine.measured)) == list(dict.fromkeys(measured))
+    if len(machine.measured) == 4:  # so that the median is known
         assert result["found"].pop("slowdown") == pytest.approx(slowdown)
     now_ms = result["found"].pop("measured_now_ms")
     for name in ("slowdown", "measured_now_ms"):
@@ -239,7 +239,7 @@ def test_a_machine_that_is_far_too_slow(
     machine.factor = 5.0
     assert run(runs, tmp_path / "search", "--latency", "20ms") == 2
     assert (
-        "none of the 1 best candidates surely ran within 20 ms when measured here, 5.00 times the prediction"
+        "none of the 1 best candidates surely ran within 20 ms when measured here, but up to 5.00 times "
         in failure(capsys)
     )
     assert not (tmp_path / "search" / "architecture.json").exists()
