@@ -5,6 +5,7 @@ Every run folder holds ``config.yaml`` (the resolved config), ``metrics.jsonl`` 
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -105,6 +106,15 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     return value
 
 
+def file_digest(path: Path) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
 def check_owner(folder: Path, command: str) -> None:
     """Raise ConfigError if ``folder`` holds a run of another command: each would overwrite the other's records."""
     path = folder / "run.json"
@@ -196,9 +206,10 @@ class RunFolder:
         for line in read_text(path, "metrics (one JSON object a line)").split("\n"):  # a text may hold other breaks
             try:
                 event = json.loads(line)
-            except json.JSONDecodeError:
+                keep = event.get("update", 0) <= update and event.get("event") != "final"
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 continue  # the last line of a run that was killed while it wrote
-            if event.get("update", 0) <= update and event.get("event") != "final":
+            if keep:
                 kept.append(line + "\n")
         write_text(path, "".join(kept))
 

@@ -86,8 +86,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key written twice is an error: the first value would be lost in silence."""
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, less what would be lost or break later.
+
+    A key written twice is an error, since the first value would be lost; so is the character NUL, which no name of a
+    file can hold.
+    """
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and "\0" in value:
+            raise yaml.constructor.ConstructorError(None, None, "a text must not hold NUL", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -102,7 +112,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _parse_yaml(text: str) -> Any:
-    loader = _UniqueKeyLoader(text)
+    loader = _StrictLoader(text)
     try:
         return loader.get_single_data()
     finally:
@@ -175,6 +185,17 @@ def _describe(schema: type[BaseModel], item: Mapping[str, Any]) -> tuple[str | N
         return (None if len(given) >= least else f"must hold {least} or more items"), value
     message = item["msg"][0].lower() + item["msg"][1:]
     return message.replace("input should", "must", 1), value
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def shorten(value: object) -> str:

@@ -36,10 +36,11 @@ port=$((20000 + SLURM_JOB_ID % 10000))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 
 stop_requested=0
+training=
 stop_training() {
     stop_requested=1
     # srun hands the signal to every torchrun, and they to their processes, which save their state and end.
-    kill -TERM "$training" 2>/dev/null
+    [ -n "$training" ] && kill -TERM "$training" 2>/dev/null
 }
 trap stop_training USR1 TERM
 
@@ -52,13 +53,14 @@ srun torchrun \
     --rdzv-endpoint "$head_node:$port" \
     -m "hat.cli.$command" "$@" &
 training=$!
+[ "$stop_requested" = 1 ] && stop_training # the signal came before there was a training
 
 status=0
 wait "$training" || status=$?
-if [ "$stop_requested" = 1 ]; then
-    wait "$training" # the first wait ended with the signal, the training did not
+while kill -0 "$training" 2>/dev/null; do # a wait ends with every signal, the training does not
+    wait "$training"
     status=$?
-fi
+done
 
 if [ "$status" != 0 ] && [ "$stop_requested" = 1 ]; then
     echo "slurm_train.sh: stopped with its state saved; back into the queue to continue." >&2

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hat import __version__
-from hat.config import load_config, override_of, to_yaml
+from hat.config import load_config, override_of, shorten, to_yaml
 from hat.errors import ConfigError, HatError
 
 
@@ -87,6 +87,8 @@ def _machine_problem(error: Exception) -> str | None:
         return "the disk, or your share of it, is full; make room and start the command again."
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
         return f"{error.filename}: must be yours to read and write: {error.strerror}."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{shorten(error.filename)}: the name of a file is too long for this system; choose a shorter one."
     # torch's error by its name, since not every command needs torch; its CPU allocator has none of its own.
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or "can't allocate memory" in str(error):

@@ -24,7 +24,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="measure this architecture only and print the result as JSON; may be given several times",
     )
     parser.add_argument("--paper", action="store_true", help="always 300 timed runs a network, as the paper has it")
-    parser.add_argument("--check", type=Path, metavar="FILE.csv", help=f"{_CHECK_HELP}; stands alone")
+    parser.add_argument("--check", type=Path, metavar="FILE.csv", help=f"{_CHECK_HELP}; takes no config")
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
@@ -41,7 +41,7 @@ def _load() -> tuple[type[BaseModel], Callable[..., object]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments and arguments[0].split("=")[0] == "--check":  # no config
+    if any(argument.split("=")[0] == "--check" for argument in arguments):  # no config
         return _check(arguments)
     return run_command(
         _NAME,

@@ -21,7 +21,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _overrides(args: argparse.Namespace) -> list[str]:
     if args.from_scratch:
         return ["inherit=null"]
-    return [override_of("inherit", args.inherit)] if args.inherit else []
+    return [override_of("inherit", args.inherit)] if args.inherit is not None else []
 
 
 def _load() -> tuple[type[BaseModel], Callable[..., object]]:

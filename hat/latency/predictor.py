@@ -66,8 +66,11 @@ class _PredictorFile(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "_PredictorFile":
-        if getattr(self, self.kind) is None:
-            raise ValueError(f"{self.kind} must be there for kind {self.kind}")
+        given = [kind for kind in ("mlp", "structured") if getattr(self, kind) is not None]
+        if given != [self.kind]:
+            raise ValueError(f"the section {self.kind} must be there for kind {self.kind}, and no other kind's")
+        if any(feature.lowest > feature.highest for feature in self.features):
+            raise ValueError("the lowest value of a feature must not be above the highest")
         return self
 
 

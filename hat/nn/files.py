@@ -71,7 +71,7 @@ def load_model(
             model = build(source_vocab_size=file.source_vocab_size, target_vocab_size=file.target_vocab_size, **options)
     except ConfigError as error:
         raise DataError(f"{folder / CONFIG_FILE}: {error}") from None
-    except (RuntimeError, OverflowError):  # torch cannot count the elements
+    except (RuntimeError, OverflowError, TypeError):  # torch cannot count the elements
         raise DataError(f"{folder / CONFIG_FILE}: the sizes of the model must be possible ones, are not.") from None
     model.load_weights(weights, str(path))
     return model.eval()

@@ -65,6 +65,6 @@ def search_and_measure(
         except InfeasibleError:
             break
     raise SearchError(
-        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, but up to "
-        f"{ratio:.2f} times the prediction; is the machine busy? Measure a new data set, or raise the limit."
+        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, but took "
+        f"up to {ratio:.2f} times the prediction; is the machine busy? Measure a new data set, or raise the limit."
     )

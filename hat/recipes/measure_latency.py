@@ -13,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from hat.artifacts import RunFolder, alone_in, read_text
-from hat.config import Section, Seed, read_yaml, shorten
+from hat.config import Section, Seed, flatten, read_yaml, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import describe
@@ -185,21 +185,10 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> None:
         (read_yaml(where / "config.yaml"), config.model_dump(mode="json")),
         (device_before.model_dump(mode="json"), device.model_dump(mode="json")),
     ]
-    for before, now in ((_flat(before), _flat(now)) for before, now in pairs):
+    for before, now in ((flatten(before), flatten(now)) for before, now in pairs):
         for key in sorted((before.keys() | now.keys()) - {"output", "samples", "anchor"}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
                     f"{where}: was measured with {key} {shorten(before.get(key))}, now it is {shorten(now.get(key))}; "
                     "go on with the same, choose another output folder, or begin anew with --restart."
                 )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

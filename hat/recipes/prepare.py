@@ -90,6 +90,8 @@ def prepare(config: PrepareConfig) -> Path:
         ConfigError: if the folder exists and was made otherwise, and ``overwrite`` is not set.
         DataError: if a text is missing, empty, not UTF-8, damaged, or the two sides do not have equally many lines.
     """
+    if not config.output.name:
+        raise ConfigError(f"output: must be a folder of its own, is {config.output}.")
     inputs = _fingerprints(config)
     _restore(config.output)
     if _is_up_to_date(config, inputs):

@@ -1,6 +1,5 @@
 """Find the best SubTransformer under a latency limit, and measure it before it is reported."""
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hat.artifacts import RunFolder, write_json
+from hat.artifacts import RunFolder, alone_in, file_digest, write_json
 from hat.config import Section, Seed, Threads
 from hat.data.batch import Batch
 from hat.data.batching import validation_batches
@@ -91,7 +90,29 @@ def search(config: SearchConfig) -> Path:
     check_same_symbols(config.data, config.supertransformer)
     batches = validation_batches(ParallelCorpus.load(config.data, config.split), config.max_tokens)
     run = RunFolder(config.output, config, "hat-search")
-    score = _scorer(model, batches, config, device)
+    with alone_in(config.output):
+        score = _scorer(model, batches, config, device)
+        best, scored, found = _find(config, model, score, predictor, stopwatch)
+        front = pareto_front(
+            Candidate(candidate.architecture, candidate.score, predictor.predict_ms(candidate.architecture))
+            for candidate in scored
+        )
+        write_json(config.output / _PARETO, [_summary(candidate) for candidate in front])
+        path = config.output / _ARCHITECTURE
+        best.architecture.to_json(path, found)
+        run.log(event="final", **found)
+        run.finish(scored=len(scored))
+    return path
+
+
+def _find(
+    config: SearchConfig,
+    model: SuperTransformer,
+    score: Callable[[Architecture], float],
+    predictor: LatencyPredictor,
+    stopwatch: Stopwatch | None,
+) -> tuple[Candidate, list[Candidate], dict[str, Any]]:
+    """The best candidate, everything that was scored, and what ``architecture.json`` says about the best one."""
     scored: dict[Architecture, Candidate] = {}
     timed_on = predictor.device if stopwatch is None else stopwatch.device
     found: dict[str, Any] = {"limit_ms": config.latency_limit_ms, "device": timed_on and _name(timed_on)}
@@ -119,6 +140,7 @@ def search(config: SearchConfig) -> Path:
                 config.measured_candidates,
             )
             found |= _measured(reading, stopwatch, config)
+        history.complete()
     prediction = predictor.predict(best.architecture)
     interval = prediction.low_ms, prediction.high_ms
     found |= {
@@ -128,17 +150,7 @@ def search(config: SearchConfig) -> Path:
         "validation_loss": best.score,
         "scored": len(scored),
     }
-    history.complete()
-    front = pareto_front(
-        Candidate(candidate.architecture, candidate.score, predictor.predict_ms(candidate.architecture))
-        for candidate in scored.values()
-    )
-    write_json(config.output / _PARETO, [_summary(candidate) for candidate in front])
-    path = config.output / _ARCHITECTURE
-    best.architecture.to_json(path, found)
-    run.log(event="final", **found)
-    run.finish(scored=len(scored))
-    return path
+    return best, list(scored.values()), found
 
 
 def _stopwatch(predictor: LatencyPredictor, config: SearchConfig) -> Stopwatch | None:
@@ -201,7 +213,7 @@ def _scorer(
 def _basis(config: SearchConfig, device: torch.device) -> str:
     """What decides a score besides the architecture."""
     files = config.supertransformer / "model.safetensors", config.data / "meta.json"
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files]
+    digests = [file_digest(path) for path in files]
     settings = config.split, config.max_tokens, config.label_smoothing, config.precision, device.type
     return " ".join(map(str, (*digests, *settings, torch.__version__)))
 

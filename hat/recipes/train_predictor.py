@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hat.artifacts import RunFolder, atomic_path, write_json
 from hat.config import Section, Seed
@@ -22,6 +22,9 @@ from hat.latency.settings import DeviceRecord
 
 logger = logging.getLogger(__name__)
 
+_LEAST_ROWS = 5  # as many folds has the cross-validation
+_LEAST_ADAPT_ROWS = 3  # one is left out in turn
+
 
 class TrainPredictorConfig(Section):
     """Settings of ``hat-train-predictor``."""
@@ -35,15 +38,21 @@ class TrainPredictorConfig(Section):
     ``auto`` takes the one that predicts rows better which it was not fitted to."""
     adapt: Path | None = None
     """Folder of a structured predictor of another device or task, to be adapted with the few rows of this data set;
-    fewer than ten rows are all trained on, and none are left for a test."""
+    fewer than ten rows are all trained on, where ``train_rows`` does not say otherwise."""
     target: Target = "total"
     """Which latency is predicted: ``total`` (encoder and decoder), ``encoder`` or ``decoder``."""
     train_rows: int | None = Field(default=None, gt=0)
-    """Rows to train on; null takes eight tenths."""
+    """Rows to train on, 5 or more, with ``adapt`` 3 or more; null takes eight tenths."""
     seed: Seed = 1
     """Of the 8:1:1 split (a permutation of all rows whose last tenth is the test part), weights and batches."""
     structured: CostModelOptions = CostModelOptions()
     mlp: MLPOptions = MLPOptions()
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainPredictorConfig":
+        if self.adapt is not None and self.kind not in ("auto", "structured"):
+            raise ValueError(f"kind must be left out with adapt, which changes a structured predictor, is {self.kind}")
+        return self
 
     @field_validator("kind")
     @classmethod
@@ -88,10 +97,16 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
 
 
 def _split(data: LatencyDataset, config: TrainPredictorConfig) -> Split:
+    least = _LEAST_ROWS if config.adapt is None else _LEAST_ADAPT_ROWS
+    if config.train_rows is not None and config.train_rows < least:
+        raise ConfigError(f"train_rows: must be at least {least}, is {config.train_rows}.")
     if config.adapt is None or len(data) >= 10:
         return data.split(config.seed, config.train_rows)
-    none = np.array([], dtype=np.int64)
-    return Split(np.arange(len(data)), none, none)
+    wanted = len(data) if config.train_rows is None else config.train_rows
+    if not least <= wanted <= len(data):
+        raise ConfigError(f"{config.dataset}: must have {max(least, wanted)} rows or more, has {len(data)}.")
+    order = np.random.default_rng(config.seed).permutation(len(data)).astype(np.int64)
+    return Split(order[:wanted], order[:0], order[wanted:])
 
 
 def _fit(train: Rows, valid: Rows, config: TrainPredictorConfig) -> tuple[str, MLP | CostModel, Calibration]:

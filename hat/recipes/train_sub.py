@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 from pydantic import model_validator
 
+from hat.artifacts import file_digest
 from hat.errors import ConfigError
 from hat.nn import MaximumDims, ModelOptions, SuperTransformer, Transformer
+from hat.nn.files import WEIGHTS_FILE
 from hat.recipes.model_folder import read_member
 from hat.recipes.training import (
     TrainConfig,
@@ -65,32 +67,32 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     net = _from_scratch(config) if config.inherit is None else _inherited(config, config.inherit)
     contents = {
         "architecture": net.architecture.to_dict(),
-        "inherit": config.inherit is not None,
+        "inherit": None if config.inherit is None else file_digest(config.inherit / WEIGHTS_FILE),
         "model": net.options.model_dump(),
     }
     with join_world(config.training.device) as world:
         net.to(world.device)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training)
-        run, checkpoints, state = open_run(config, "hat-train-sub", contents, world, restart)
-        trainer = Trainer(
-            net,
-            lambda batch, update: net.hidden(batch.source, batch.target_in),
-            batches,
-            {"valid": lambda batch: net.hidden(batch.source, batch.target_in)},
-            validation,
-            config.training,
-            config.seed,
-            run,
-            checkpoints,
-            world,
-        )
-        trainer.train(state)
-        result = trainer.validate()["valid"]
-        if world.is_main:
-            net.save_pretrained(config.output)
-            run.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
-            run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
+        with open_run(config, "hat-train-sub", contents, world, restart) as (run, checkpoints, state):
+            trainer = Trainer(
+                net,
+                lambda batch, update: net.hidden(batch.source, batch.target_in),
+                batches,
+                {"valid": lambda batch: net.hidden(batch.source, batch.target_in)},
+                validation,
+                config.training,
+                config.seed,
+                run,
+                checkpoints,
+                world,
+            )
+            trainer.train(state)
+            result = trainer.validate()["valid"]
+            if world.is_main:
+                net.save_pretrained(config.output)
+                run.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
+                run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
     return config.output
 
 

@@ -51,27 +51,27 @@ def train_super(config: TrainSuperConfig, restart: bool = False) -> Path:
         members = sampler.validation_architectures(config.random_architectures)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training)
-        run, checkpoints, state = open_run(config, "hat-train-super", {}, world, restart)
-        trainer = Trainer(
-            model,
-            lambda batch, update: model.hidden(batch.source, batch.target_in, sampler(update)),
-            batches,
-            {name: _hidden_of(model, architecture) for name, architecture in members.items()},
-            validation,
-            config.training,
-            config.seed,
-            run,
-            checkpoints,
-            world,
-            describe=lambda update: str(sampler(update)),
-        )
-        trainer.train(state)
-        results = trainer.validate()
-        if world.is_main:
-            model.save_pretrained(config.output)
-            losses = {name: {"loss": result.loss, "nll": result.nll} for name, result in results.items()}
-            run.log(event="final", update=trainer.update, **losses)
-            run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
+        with open_run(config, "hat-train-super", {}, world, restart) as (run, checkpoints, state):
+            trainer = Trainer(
+                model,
+                lambda batch, update: model.hidden(batch.source, batch.target_in, sampler(update)),
+                batches,
+                {name: _hidden_of(model, architecture) for name, architecture in members.items()},
+                validation,
+                config.training,
+                config.seed,
+                run,
+                checkpoints,
+                world,
+                describe=lambda update: str(sampler(update)),
+            )
+            trainer.train(state)
+            results = trainer.validate()
+            if world.is_main:
+                model.save_pretrained(config.output)
+                losses = {name: {"loss": result.loss, "nll": result.nll} for name, result in results.items()}
+                run.log(event="final", update=trainer.update, **losses)
+                run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
     return config.output
 
 

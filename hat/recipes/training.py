@@ -1,13 +1,16 @@
 """What training a SuperTransformer and training a SubTransformer have in common."""
 
+import contextlib
+import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from hat.artifacts import RunFolder, check_owner, make_folder
+from hat.artifacts import RunFolder, alone_in, check_owner, make_folder
 from hat.config import Section, Seed
 from hat.data.batch import Batch
 from hat.data.batching import TrainingBatches, validation_batches
@@ -91,10 +94,27 @@ def copy_tokenizer(source: Path, model_folder: Path) -> None:
         shutil.copytree(source / "tokenizer", target, dirs_exist_ok=True)
 
 
+def _identity(data: Path) -> dict[str, Any]:
+    """What tells training data from others, wherever the folder is: sizes, and a digest of vocabularies and sentences.
+
+    A thousand sentences are enough for that, and reading all of a large corpus would take minutes.
+    """
+    corpus = ParallelCorpus.load(data, "train")
+    digest = hashlib.sha256()
+    for side in ("source", "target"):
+        digest.update((data / "tokenizer" / side / "dict.txt").read_bytes())
+    for row in np.unique(np.linspace(0, len(corpus) - 1, 1000).astype(np.int64)).tolist():
+        digest.update(corpus.source_sentences[row].tobytes() + corpus.target_sentences[row].tobytes())
+    return {**CorpusMeta.load(data).splits["train"].model_dump(), "content": digest.hexdigest()[:16]}
+
+
+@contextlib.contextmanager
 def open_run(
     config: TrainConfig, command: str, contents: Mapping[str, Any], world: World, restart: bool
-) -> tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]:
+) -> Iterator[tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]]:
     """The run's folder, its checkpoints, and the state to go on from (None: from the start), for every process.
+
+    No other process writes into the folder inside the block.
 
     Args:
         config: the settings.
@@ -105,34 +125,44 @@ def open_run(
 
     Raises:
         ConfigError: if the folder holds what another command made, a run with other settings, or a model without the
-            state it could go on from, or if TensorBoard is wanted and not installed; nothing in it is changed then.
+            state it could go on from, or if another process writes there, or if TensorBoard is wanted and not
+            installed; nothing in it is changed then.
         DataError: if its state is damaged, or the data folder lacks its tokeniser.
     """
     settings = config.model_dump(mode="json")
-    settings["data"] = CorpusMeta.load(config.data).splits["train"].model_dump()
+    TextCodec.load(config.data / "tokenizer")  # says clearly what is missing
+    settings["data"] = _identity(config.data)
     # Two processes are as good as one that takes twice as many batches, so only the product must stay.
     del settings["training"]["accumulate"]
     settings["training.accumulate times processes"] = config.training.accumulate * world.size
     checkpoints = CheckpointFolder(config.output / "checkpoints", config.training.keep_last, {**settings, **contents})
-    if world.is_main:
-        check_owner(config.output, command)
-        if config.training.tensorboard:
-            check_tensorboard()
-        TextCodec.load(config.data / "tokenizer")  # says clearly what is missing
-        if restart:  # the checks are done: from here on nothing but a fault stops this run
-            checkpoints.clear()
-            for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
-                (config.output / name).unlink(missing_ok=True)
-        checkpoints.remove_leftovers()
-    state = world.share(checkpoints.load_state() if world.is_main else None)
-    if world.is_main and state is None and (config.output / MODEL_FILES[0]).exists():
+    if not world.is_main:
+        yield RunFolder(config.output, config, command, writes=False), checkpoints, world.share(None)
+        return
+    check_owner(config.output, command)
+    if config.training.tensorboard:
+        check_tensorboard()
+    with alone_in(make_folder(config.output)):
+        yield _open_alone(config, command, checkpoints, world, restart)
+
+
+def _open_alone(
+    config: TrainConfig, command: str, checkpoints: CheckpointFolder, world: World, restart: bool
+) -> tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]:
+    """What :func:`open_run` gives the main process."""
+    if restart:  # the checks are done: from here on nothing but a fault stops this run
+        checkpoints.clear()
+        for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
+            (config.output / name).unlink(missing_ok=True)
+    checkpoints.remove_leftovers()
+    state = world.share(checkpoints.load_state())
+    if state is None and (config.output / MODEL_FILES[0]).exists():
         raise ConfigError(
             f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
             "folder, or replace it with --restart."
         )
-    run = RunFolder(config.output, config, command, writes=world.is_main)
+    run = RunFolder(config.output, config, command)
     run.announce()
     run.forget_after(0 if state is None else state["update"])
-    if world.is_main:
-        copy_tokenizer(config.data, config.output)
+    copy_tokenizer(config.data, config.output)
     return run, checkpoints, state

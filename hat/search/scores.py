@@ -2,12 +2,13 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 from hat.artifacts import make_folder, read_text
 from hat.errors import DataError
 from hat.space import Architecture
+
+_START = '{"basis": '  # of every line
 
 
 class ScoreFile:
@@ -30,13 +31,12 @@ class ScoreFile:
         make_folder(path.parent)
         if not path.exists():
             return
-        *lines, torn = read_text(path, "scores of a search").split("\n")
-        for number, line in enumerate(lines, 1):
-            self._read(line, f"{path}, line {number}")
-        if torn and not lines:
-            raise DataError(f"{path}: must be scores of a search, is something else; choose another file.")
-        if torn:  # by a power cut
-            os.truncate(path, path.stat().st_size - len(torn.encode()))
+        text = read_text(path, "scores of a search")
+        for number, line in enumerate(text.split("\n"), 1):
+            if not _is_torn(line):
+                self._read(line, f"{path}, line {number}")
+        if text and not text.endswith("\n"):
+            self._append("")
 
     def _read(self, line: str, where: str) -> None:
         try:
@@ -55,6 +55,20 @@ class ScoreFile:
         if not math.isfinite(score):
             return
         self.scores[architecture] = score
-        line = json.dumps({"basis": self.basis, "score": score, "architecture": architecture.to_dict()})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._append(json.dumps({"basis": self.basis, "score": score, "architecture": architecture.to_dict()}))
+
+    def _append(self, line: str) -> None:
+        """Add a line in one piece: other searches may add theirs at the same time."""
+        with self.path.open("ab", buffering=0) as file:
+            file.write(line.encode() + b"\n")
+
+
+def _is_torn(line: str) -> bool:
+    """Whether a line may be what a power cut left of one, or nothing."""
+    if not line.startswith(_START[: len(line)]):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

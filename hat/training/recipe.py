@@ -1,9 +1,9 @@
 """What must stay the same between a training run and its continuation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from hat.config import shorten
+from hat.config import flatten, shorten
 from hat.errors import ConfigError
 
 # What may differ: where things are, how the run is shown and kept, and how long it is. None of it changes an update
@@ -28,7 +28,7 @@ def check_same_recipe(saved: Mapping[str, Any], now: Mapping[str, Any], where: s
     Raises:
         ConfigError: naming the first setting that differs and must not.
     """
-    before, after = dict(_flat(saved)), dict(_flat(now))
+    before, after = flatten(saved), flatten(now)
     for key in [*after, *(key for key in before if key not in after)]:
         if key not in _MAY_CHANGE and before.get(key) != after.get(key):
             raise ConfigError(
@@ -36,12 +36,3 @@ def check_same_recipe(saved: Mapping[str, Any], now: Mapping[str, Any], where: s
                 f"{shorten(after.get(key))}; go on with the same, choose another output folder, or start again with "
                 "--restart."
             )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -165,6 +165,7 @@ def test_a_few_lines_that_stand_for_billions_of_values(tmp_path: Path) -> None:
         (b"seed: 1\n  rate: 2\n", "a.yaml, line 2: not valid YAML: mapping values are not allowed here"),
         (b"seed: 1\nrate: 0.5\nseed: 2\n", "a.yaml, line 3: not valid YAML: the key 'seed' stands here twice"),
         (b"stack: {layer: {width: 1, width: 2}}\n", "line 1: not valid YAML: the key 'width' stands here twice"),
+        (b'seed: 1\nname: "a\\0b"\n', "a.yaml, line 2: not valid YAML: a text must not hold NUL"),
         (b"seed: 1\n---\nseed: 2\n", "not valid YAML: but found another document"),
         (b"seed: !!python/object/apply:os.getcwd []\n", "not valid YAML: could not determine a constructor"),
         (b"seed: 2024-99-99\n", "not valid YAML: month must be in 1..12"),

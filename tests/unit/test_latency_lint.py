@@ -128,4 +128,6 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["--check", str(tmp_path / "none.csv")]) == 2
     assert "none.csv: no such file" in capsys.readouterr().err
     assert main(["--check"]) == 2
-    assert main(["--check", str(path), "--restart"]) == 2
+    for others in (["--restart"], ["config.yaml"]):
+        assert main(["--check", str(path), *others]) == 2
+        assert main([*others, "--check", str(path)]) == 2

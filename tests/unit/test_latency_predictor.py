@@ -42,6 +42,9 @@ def product(table: FloatArray) -> FloatArray:
     return 20 + table[:, 5] * (10 + 2e-5 * table[:, 4] * table[:, 6] + 3 * table[:, 9])
 
 
+COSTS = {"costs_ms": {}, "lowest_ms": 1.0}
+
+
 def some_predictor(seed: int = 1, options: MLPOptions = QUICK) -> LatencyPredictor:
     _, train = some_data(60, 1, linear)
     _, valid = some_data(8, 2, linear)
@@ -196,6 +199,11 @@ def with_weights(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
         (with_json(lambda values: values.update(kind="structured")), r"predictor.json: .*structured must be there"),
         (with_json(lambda values: values.update(format="hat.predictor/9")), r"predictor.json: format"),
         (with_json(lambda values: values.pop("mlp")), r"predictor.json: .*mlp must be there"),
+        (
+            with_json(lambda values: values.update(structured=COSTS)),
+            r"predictor.json: .*mlp must be there for kind mlp, and no other",
+        ),
+        (with_json(lambda values: values["features"][0].update(lowest=1e9)), r"predictor.json: .*lowest value"),
         (with_json(lambda values: values["mlp"].update(latency_scale_ms=0)), r"predictor.json: mlp.latency_scale_ms"),
         (with_json(lambda values: values["mlp"]["feature_scale"].pop()), r"predictor.json: mlp.feature_scale"),
         (with_json(lambda values: values.update(anchor_ms=-1)), r"predictor.json: anchor_ms"),

@@ -345,7 +345,7 @@ def test_a_predictor_is_adapted_with_a_few_rows(tmp_path: Path, capsys: pytest.C
         folder.mkdir(exist_ok=True)
     path = dataset(tmp_path / "here", 5)
     capsys.readouterr()
-    here = f"dataset={path}", f"output={tmp_path / 'here' / 'predictor'}"
+    here = f"dataset={path}", f"output={tmp_path / 'here' / 'predictor'}", "kind=auto"
     assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}") == 0
     assert "structured, trained on 5 rows | no rows left for a test" in capsys.readouterr().err
     assert json.loads((tmp_path / "here" / "predictor" / "metrics.json").read_text())["test"] is None
@@ -386,6 +386,9 @@ def test_without_matplotlib_there_is_no_picture(
     ("overrides", "message"),
     [
         (["kind=forest"], "kind: must be one of: auto, structured, mlp; is 'forest'"),
+        (["train_rows=4"], "train_rows: must be at least 5, is 4"),
+        (["adapt=somewhere", "kind=mlp"], "kind must be left out with adapt"),
+        (["adapt=somewhere", "kind=auto", "train_rows=2"], "train_rows: must be at least 3, is 2"),
         (["train_rows=17"], "train_rows: must be from 1 to 16, the rows left of 20 after validation and test, is 17"),
         (["target=speed"], "target: must be 'total', 'encoder' or 'decoder', is 'speed'"),
         (["mlp.stepz=3"], "mlp.stepz: no such setting. Did you mean 'steps'?"),

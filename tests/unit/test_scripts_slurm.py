@@ -66,6 +66,16 @@ def test_slurm_goes_back_into_the_queue_before_the_time_limit(tmp_path: Path) ->
     assert "back into the queue" in errors
 
 
+def test_slurm_waits_for_the_state_however_often_it_is_told(tmp_path: Path) -> None:
+    srun = (
+        'trap \'trap "" TERM; kill $sleeping; kill -USR1 $PPID; sleep 0.5; echo saved >> "$LOG"; exit 130\' TERM; '
+        'sleep 15 & sleeping=$!; echo started >> "$LOG"; wait'
+    )
+    status, _, log = run_slurm(tmp_path, srun, "x.yaml", signal_after_start=True)
+    assert status == 0
+    assert log.splitlines() == ["started", "saved", "requeue 123456"]
+
+
 def test_slurm_does_not_repeat_a_failure(tmp_path: Path) -> None:
     status, _, log = run_slurm(tmp_path, "exit 2", "x.yaml")
     assert status == 2

@@ -26,9 +26,7 @@ SPACE = SearchSpace.model_validate(
 class World:
     """Some architectures with scores, predicted and true latencies, and a search that always finds the best."""
 
-    def __init__(
-        self, seed: int, error: Callable[[random.Random, Architecture], float], interval: float = 0.0
-    ) -> None:
+    def __init__(self, seed: int, error: Callable[[random.Random, Architecture], float], interval: float = 0.0) -> None:
         self.interval = interval
         rng = random.Random(seed)
         self.architectures = list(dict.fromkeys(SPACE.sample(rng) for _ in range(60)))

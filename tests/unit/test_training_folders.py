@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_task import ARCHITECTURE, make_data, sub_settings, super_settings, write_yaml
 
+from hat.artifacts import alone_in
 from hat.cli.evaluate import main as evaluate
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
@@ -120,3 +122,40 @@ def test_a_restart_that_is_refused_deletes_nothing(
 def test_a_supertransformer_that_is_not_there(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_sub(runs, tmp_path, "--inherit", "nowhere") == 2
     assert "nowhere/config.json: no such file; a model's config.json is expected here." in failure(capsys)
+
+
+def test_another_supertransformer_is_not_gone_on_from(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = runs / "task" / "bin"
+    settings = super_settings(data, tmp_path / "other", max_updates=1, final="last") | {"seed": 2}
+    assert train_super([write_yaml(tmp_path / "super.yaml", settings)]) == 0
+    assert run_sub(runs, tmp_path, "--inherit", str(runs / "super")) == 0
+    assert run_sub(runs, tmp_path, "--inherit", str(tmp_path / "other"), max_updates=2) == 2
+    assert "this run was started with inherit '" in failure(capsys)
+    shutil.copytree(runs / "super", tmp_path / "moved")
+    assert run_sub(runs, tmp_path, "--inherit", str(tmp_path / "moved"), max_updates=2) == 0
+
+
+def test_other_sentences_are_not_gone_on_with(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same numbers of rows and tokens, and one word another."""
+    data = shutil.copytree(runs / "task" / "bin", tmp_path / "bin")
+    assert run_sub(runs, tmp_path, f"data={data}") == 0
+    ids = np.load(data / "train.target.ids.npy", mmap_mode="r+")
+    place = int(np.flatnonzero(ids > 4)[-1])
+    ids[place] = 4 + (ids[place] - 4 + 1) % 8
+    ids.flush()
+    assert run_sub(runs, tmp_path, f"data={data}", max_updates=2) == 2
+    assert "this run was started with data.content '" in failure(capsys)
+    assert run_sub(runs, tmp_path, max_updates=2) == 0  # where the folder lies does not matter
+
+
+def test_two_processes_do_not_train_into_one_folder(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    with alone_in(tmp_path / "sub"):
+        assert run_sub(runs, tmp_path) == 2
+        assert "sub: another process is writing there" in failure(capsys)
+        assert list((tmp_path / "sub").iterdir()) == []
+    assert run_sub(runs, tmp_path) == 0
