@@ -72,7 +72,7 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
         latency_ms: shape (n,).
 
     Raises:
-        DataError: if there are fewer than 30 rows.
+        DataError: if there are fewer than 30 rows, or nearly all of them are shifted.
     """
     if len(latency_ms) < 2 * WINDOW:
         raise DataError(
@@ -83,11 +83,15 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
         model = fit_cost_model((features[calm], latency_ms[calm]), CostModelOptions())
         off = np.log(latency_ms / model.predict_ms(features))
         off -= np.median(off[calm])
-        noise = _noise(off[calm])
+        # Slow wandering is noise, too, but no more than as much again as that of single rows around their neighbours:
+        # where many rows are shifted, their shift would be taken for noise.
+        noise = min(_noise(off[calm]), 2 * _noise(off - _running_median(off)))
         runs = _shifted_runs(off, max(LEAST_SHIFT, NOISE_TIMES * noise))
         before, calm = calm, ~np.isin(np.arange(len(off)), [row for first, end in runs for row in range(first, end)])
-        if np.array_equal(calm, before):
+        if np.array_equal(calm, before) or calm.sum() < WINDOW:
             break
+    if not calm.any():
+        raise DataError("the rows of this latency data set have no level in common; was the machine busy all the time?")
     noise = _noise(off[calm])
     outlying = calm & (np.abs(off) > max(OUTLIER * noise, _LEAST_OUTLIER))
     return Findings(

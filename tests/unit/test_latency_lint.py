@@ -50,6 +50,19 @@ def test_shifted_rows_are_found_to_the_row(start: int, end: int, factor: float) 
     assert findings.outliers == () and findings.noise_percent < 1.5
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.7, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_shifted_may_be_a_large_part(share: float, seed: int) -> None:
+    """Where most rows are shifted, the others are what differs."""
+    table, latency_ms = calm_rows(200, seed, noise=0.03)
+    start = round(200 * (1 - share))
+    latency_ms[start:] *= 1.3
+    (run,) = check_latencies(table, latency_ms).shifted
+    first, end, shift = (start, 200, 30) if share < 0.5 else (0, start, -23)
+    assert run.first_row == pytest.approx(first, abs=4) and run.last_row == pytest.approx(end - 1, abs=4)
+    assert run.shift_percent == pytest.approx(shift, abs=4)
+
+
 def test_small_shifts_are_found_where_there_is_little_noise() -> None:
     found, alarms = 0, 0
     for trial in range(20):
