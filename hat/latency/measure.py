@@ -116,22 +116,25 @@ class AnchoredTimer:
     def __init__(self, anchor: Architecture, settings: LatencySettings, seed: int = 1) -> None:
         self.settings = resolve(settings)
         self.seed = seed
-        self._anchor = _Call(random_model(anchor, settings, seed), self.settings, seed)
+        self._anchor = random_model(anchor, settings, seed)
 
     def time(self, net: Transformer) -> AnchoredSample:
         """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
 
-        The first run of each in a turn is not timed: it finds the other's weights in the caches.
+        The first run of each in a turn is not timed: it finds the other's weights in the caches. Both are copied anew:
+        one copy may lie some per cent better in memory than another, and the anchor's must not spoil every ratio alike.
         """
+        anchor = _Call(self._anchor, self.settings, self.seed)
         call = _Call(net, self.settings, self.seed)
         runs: list[tuple[float, float]] = []
         ratios: list[float] = []
         with cpu_threads(self.settings.threads), _no_garbage_collection():
+            anchor.warm_up(self.settings.warmup_runs)
             call.warm_up(self.settings.warmup_runs)
             while len(runs) < self.settings.runs and not _sure(ratios, self.settings.relative_error):
                 turn = min(RUNS_PER_TURN, self.settings.runs - len(runs))
-                self._anchor.run()
-                anchor_ms = sum(self._anchor.run()[1] for _ in range(turn))
+                anchor.run()
+                anchor_ms = sum(anchor.run()[1] for _ in range(turn))
                 call.run()
                 own = [call.run() for _ in range(turn)]
                 ratios.append(sum(total for _, total in own) / anchor_ms)
