@@ -177,7 +177,7 @@ def test_the_anchor_is_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timed.sample.runs == 2 * RUNS_PER_TURN + 1 and len(timed.ratios) == 3
     wide, narrow = net.architecture.decoder.embed_dim, SPACE.smallest().decoder.embed_dim
     turn = [narrow] * (1 + RUNS_PER_TURN) + [wide] * (1 + RUNS_PER_TURN)  # the first of each is not timed
-    assert watch.widths == [wide] * 2 + turn * 2 + [narrow, narrow, wide, wide]
+    assert watch.widths == [narrow] * 2 + [wide] * 2 + turn * 2 + [narrow, narrow, wide, wide]
 
 
 class Pace:
@@ -233,10 +233,11 @@ def test_warm_up_ends_when_times_have_settled(monkeypatch: pytest.MonkeyPatch) -
         machine.time(RUNS_PER_TURN, warmup_runs=most)
         return next(machine.runs) - 2 * (1 + RUNS_PER_TURN)
 
-    assert warmup_runs(lambda run: 1.0, most=50) == 6
-    assert warmup_runs(lambda run: 1.0, most=3) == 3
-    assert warmup_runs(lambda run: max(1.0, 5.0 - 0.5 * run), most=50) == 13  # the last six runs, but one, are alike
-    assert warmup_runs(lambda run: 1.2**-run, most=20) == 20
+    # Of the anchor, then of the network.
+    assert warmup_runs(lambda run: 1.0, most=50) == 6 + 6
+    assert warmup_runs(lambda run: 1.0, most=3) == 3 + 3
+    assert warmup_runs(lambda run: max(1.0, 5.0 - 0.5 * run), most=50) == 13 + 6  # the last six of 13 but one are alike
+    assert warmup_runs(lambda run: 1.2**-run, most=20) == 20 + 20
 
 
 def test_embeddings_are_shared_as_the_settings_say() -> None:
