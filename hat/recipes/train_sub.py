@@ -67,7 +67,7 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     net = _from_scratch(config) if config.inherit is None else _inherited(config, config.inherit)
     contents = {
         "architecture": net.architecture.to_dict(),
-        "weights of inherit": None if config.inherit is None else file_digest(config.inherit / WEIGHTS_FILE),
+        "inherit": None if config.inherit is None else file_digest(config.inherit / WEIGHTS_FILE),
         "model": net.options.model_dump(),
     }
     with join_world(config.training.device) as world:

@@ -197,7 +197,7 @@ def test_another_architecture_or_start_is_another_run(
     assert run_sub(data, output, architecture, "--inherit", str(tmp_path / "super"), max_updates=2) == 0
     capsys.readouterr()
     assert run_sub(data, output, architecture, "--from-scratch") == 2
-    assert "this run was started with weights of inherit '" in failure(capsys)
+    assert "this run was started with inherit '" in failure(capsys)
     other = json.loads(json.dumps(ARCHITECTURE))
     other["encoder"]["layers"][0]["self_attn_heads"] = 1  # the weights have the same shapes
     architecture.write_text(json.dumps(other))
