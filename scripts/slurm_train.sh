@@ -55,12 +55,12 @@ srun torchrun \
 training=$!
 [ "$stop_requested" = 1 ] && stop_training # the signal came before there was a training
 
-status=0
-wait "$training" || status=$?
+wait "$training"
 while kill -0 "$training" 2>/dev/null; do # a wait ends with every signal, the training does not
     wait "$training"
-    status=$?
 done
+wait "$training" # once more, for its own exit status
+status=$?
 
 if [ "$status" != 0 ] && [ "$stop_requested" = 1 ]; then
     echo "slurm_train.sh: stopped with its state saved; back into the queue to continue." >&2

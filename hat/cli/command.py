@@ -5,13 +5,15 @@ Results go to stdout; progress and logs go to stderr.
 """
 
 import argparse
+import contextlib
 import errno
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,14 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _terminable():
+            return _status(name, action)
+    finally:
+        log.removeHandler(handler)
+
+
+def _status(name: str, action: Callable[[], object]) -> int:
     try:
         result = action()
         if result is not None and os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
@@ -63,22 +72,34 @@ def run_guarded(name: str, action: Callable[[], object]) -> int:
         return 130
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (OSError, MemoryError, RuntimeError) as error:
         problem = _machine_problem(error)
         if problem is None:
             raise
         print(f"{name}: {problem}", file=sys.stderr)
         return 2
-    finally:
-        log.removeHandler(handler)
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """End as Ctrl-C does when a batch system or ``kill`` asks for it: what can be kept is kept."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems and ``kill`` ask a process to end, do what Ctrl-C does.
+
+    Only once: such systems like to ask several times, and what is being put in order then must not be interrupted.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only that one can have handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _machine_problem(error: Exception) -> str | None:

@@ -134,7 +134,7 @@ class LatencyDataset:
             median_anchor_ms=median_anchor_ms,
         )
 
-    def split(self, seed: int, train_rows: int | None = None) -> Split:
+    def split(self, seed: int, train_rows: int | None = None, least_train_rows: int = 1) -> Split:
         """Train, validation and test rows: 8:1:1 of a permutation of all rows that ``seed`` decides.
 
         The last tenth is the test part, whatever ``train_rows`` is. Fewer training rows bring fewer validation rows,
@@ -143,6 +143,7 @@ class LatencyDataset:
         Args:
             seed: of the permutation.
             train_rows: how many; None takes eight tenths.
+            least_train_rows: how few are refused as too few.
 
         Raises:
             DataError: if there are fewer than 10 rows.
@@ -156,10 +157,10 @@ class LatencyDataset:
         available = rows - 2 * tenth
         if train_rows is None:
             train_rows = available
-        if not 1 <= train_rows <= available:
+        if not least_train_rows <= train_rows <= available:
             raise ConfigError(
-                f"train_rows: must be from 1 to {available}, the rows left of {rows} after validation and test, "
-                f"is {train_rows}."
+                f"train_rows: must be from {least_train_rows} to {available}, the rows left of {rows} after validation "
+                f"and test, is {train_rows}."
             )
         valid_rows = min(tenth, max(1, train_rows // 8))
         return Split(order[:train_rows], order[available : available + valid_rows], order[rows - tenth :])

@@ -118,21 +118,26 @@ class AnchoredTimer:
         self.seed = seed
         self._anchor = random_model(anchor, settings, seed)
 
-    def time(self, net: Transformer) -> AnchoredSample:
+    def time(self, net: Transformer, most_runs: int | None = None) -> AnchoredSample:
         """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
+
+        Args:
+            net: the model.
+            most_runs: instead of the settings' number of runs.
 
         The first run of each in a turn is not timed: it finds the other's weights in the caches. Both are copied anew:
         one copy may lie some per cent better in memory than another, and the anchor's must not spoil every ratio alike.
         """
         anchor = _Call(self._anchor, self.settings, self.seed)
         call = _Call(net, self.settings, self.seed)
+        most = self.settings.runs if most_runs is None else most_runs
         runs: list[tuple[float, float]] = []
         ratios: list[float] = []
         with cpu_threads(self.settings.threads), _no_garbage_collection():
             anchor.warm_up(self.settings.warmup_runs)
             call.warm_up(self.settings.warmup_runs)
-            while len(runs) < self.settings.runs and not _sure(ratios, self.settings.relative_error):
-                turn = min(RUNS_PER_TURN, self.settings.runs - len(runs))
+            while len(runs) < most and not _sure(ratios, self.settings.relative_error):
+                turn = min(RUNS_PER_TURN, most - len(runs))
                 anchor.run()
                 anchor_ms = sum(anchor.run()[1] for _ in range(turn))
                 call.run()

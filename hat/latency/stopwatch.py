@@ -5,15 +5,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hat.latency.measure import AnchoredTimer, measure
+from hat.latency.measure import RUNS_PER_TURN, AnchoredTimer, measure
 from hat.latency.settings import DeviceRecord
 from hat.nn import Transformer
 
 CONFIDENCE = 0.95
 """How sure it is that a latency is within the bound that decides."""
-LEAST_LOOKS, MOST_LOOKS = 2, 12
-"""How often a network is measured to tell on which side of a limit it is. Each time anew: copies of one network may lie
-better or worse in memory."""
+LEAST_LOOKS, MOST_LOOKS = 8, 16
+"""How often a network is measured to tell on which side of a limit it is. Each time anew, and each gives one value:
+copies of one network lie better or worse in memory, so that the runs of one look are wrong together."""
+_LEAST_RUNS = 3 * RUNS_PER_TURN  # of a look: one disturbed turn of three is not its median
 _CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / (MOST_LOOKS - LEAST_LOOKS + 1)  # who looks often is wrong once more easily
 
 
@@ -66,29 +67,29 @@ class Stopwatch:
 
         Args:
             net: the model.
-            limit_ms: measures again until it is sure on which side of this the latency is, ``MOST_LOOKS`` times at
-                most; None measures once.
+            limit_ms: looks again, for a part of the runs each time, until it is sure on which side of this the latency
+                is, ``MOST_LOOKS`` times at most; None looks once, for all runs.
         """
-        values_ms: list[float] = []
-        now_ms: list[float] = []
-        for look in range(1, MOST_LOOKS + 1):
-            values, now = self._look(net)
-            values_ms += values
-            now_ms.append(now)
-            reading = Reading.of(values_ms, now_ms)
-            sure = limit_ms is None or (look >= LEAST_LOOKS and not reading.lower_ms <= limit_ms < reading.upper_ms)
-            if sure:
-                break
-        return reading
+        if limit_ms is None:
+            value_ms, now_ms = self._look(net, self.device.settings.runs)
+            return Reading.of([value_ms], [now_ms])
+        runs = max(_LEAST_RUNS, math.ceil(self.device.settings.runs / LEAST_LOOKS))
+        looks: list[tuple[float, float]] = []
+        while True:
+            looks.append(self._look(net, min(runs, self.device.settings.runs)))
+            reading = Reading.of(*zip(*looks, strict=True))
+            sure = len(looks) >= LEAST_LOOKS and not reading.lower_ms <= limit_ms < reading.upper_ms
+            if sure or len(looks) == MOST_LOOKS:
+                return reading
 
-    def _look(self, net: Transformer) -> tuple[list[float], float]:
-        """Latencies at the pace of the data set, and the mean time now."""
+    def _look(self, net: Transformer, runs: int) -> tuple[float, float]:
+        """Latency at the pace of the data set, and the mean time now, of so many runs at most."""
         if self._timer is None or self.anchor_ms is None:
-            now_ms = measure(net, self.device.settings).total.mean_ms
-            return [now_ms], now_ms
-        timed = self._timer.time(net)
+            now_ms = measure(net, self.device.settings.model_copy(update={"runs": runs})).total.mean_ms
+            return now_ms, now_ms
+        timed = self._timer.time(net, runs)
         self._slowdowns.append(timed.anchor_ms / self.anchor_ms)
-        return [ratio * self.anchor_ms for ratio in timed.ratios], timed.sample.total.mean_ms
+        return timed.ratio * self.anchor_ms, timed.sample.total.mean_ms
 
     def slowdown(self) -> float | None:
         """How many times as long as then this machine takes: the median so far; None where no anchor tells."""

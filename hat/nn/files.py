@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -22,13 +22,16 @@ MODEL_FILES = CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """The files of a model folder, beside its ``tokenizer/``."""
 
 
+VocabularySize = Annotated[int, Field(gt=0, lt=2**31)]
+
+
 class SuperTransformerFile(ModelOptions):
     """The ``config.json`` of a SuperTransformer."""
 
     format: Literal["hat.super_transformer/1"]
     space: SearchSpace
-    source_vocab_size: int
-    target_vocab_size: int
+    source_vocab_size: VocabularySize
+    target_vocab_size: VocabularySize
 
 
 class TransformerFile(ModelOptions):
@@ -37,8 +40,8 @@ class TransformerFile(ModelOptions):
     format: Literal["hat.transformer/1"]
     architecture: dict[str, Any]
     maximum_embed_dim: MaximumDims
-    source_vocab_size: int
-    target_vocab_size: int
+    source_vocab_size: VocabularySize
+    target_vocab_size: VocabularySize
 
 
 FileType = TypeVar("FileType", TransformerFile, SuperTransformerFile)
@@ -71,7 +74,7 @@ def load_model(
             model = build(source_vocab_size=file.source_vocab_size, target_vocab_size=file.target_vocab_size, **options)
     except ConfigError as error:
         raise DataError(f"{folder / CONFIG_FILE}: {error}") from None
-    except (RuntimeError, OverflowError, TypeError):  # torch cannot count the elements
+    except (RuntimeError, OverflowError):  # torch cannot count the elements
         raise DataError(f"{folder / CONFIG_FILE}: the sizes of the model must be possible ones, are not.") from None
     model.load_weights(weights, str(path))
     return model.eval()

@@ -2,7 +2,7 @@
 
 import logging
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hat.errors import InfeasibleError, SearchError
 from hat.latency.stopwatch import Reading
@@ -56,15 +56,27 @@ def search_and_measure(
         if reading.upper_ms <= limit_ms:
             return best, reading
         readings[best.architecture] = reading
-        # By their upper bounds: a perfect prediction just below the limit is not surely below it when it is measured.
-        ratios = (known.upper_ms / predict_ms(slow) for slow, known in readings.items())
-        ratio = max(1.0, statistics.median(ratios))
+        ratio = _correction(readings, predict_ms, limit_ms)
         logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
         try:
             ranking = find(corrected_ms, ranking)
         except InfeasibleError:
             break
     raise SearchError(
-        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, but took "
-        f"up to {ratio:.2f} times the prediction; is the machine busy? Measure a new data set, or raise the limit."
+        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, nor may "
+        f"others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data set, or raise "
+        "the limit."
     )
+
+
+def _correction(
+    readings: Mapping[Architecture, Reading], predict_ms: Callable[[Architecture], float], limit_ms: float
+) -> float:
+    """What predictions are to be multiplied by after these networks were not surely within the limit.
+
+    The median ratio of those that are surely too slow; of the others, by their upper bounds: even a right prediction,
+    if it is just below the limit, is not surely below it when it is measured.
+    """
+    slow = [known.latency_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms > limit_ms]
+    unsure = [known.upper_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms <= limit_ms]
+    return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)])

@@ -98,13 +98,11 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
 
 def _split(data: LatencyDataset, config: TrainPredictorConfig) -> Split:
     least = _LEAST_ROWS if config.adapt is None else _LEAST_ADAPT_ROWS
-    if config.train_rows is not None and config.train_rows < least:
-        raise ConfigError(f"train_rows: must be at least {least}, is {config.train_rows}.")
     if config.adapt is None or len(data) >= 10:
-        return data.split(config.seed, config.train_rows)
+        return data.split(config.seed, config.train_rows, least)
     wanted = len(data) if config.train_rows is None else config.train_rows
     if not least <= wanted <= len(data):
-        raise ConfigError(f"{config.dataset}: must have {max(least, wanted)} rows or more, has {len(data)}.")
+        raise ConfigError(f"train_rows: must be from {least} to {len(data)}, all rows there are, is {wanted}.")
     order = np.random.default_rng(config.seed).permutation(len(data)).astype(np.int64)
     return Split(order[:wanted], order[:0], order[wanted:])
 

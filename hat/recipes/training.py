@@ -16,7 +16,7 @@ from hat.data.batch import Batch
 from hat.data.batching import TrainingBatches, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
-from hat.errors import ConfigError, DataError
+from hat.errors import ConfigError, DataError, HatError
 from hat.nn.files import MODEL_FILES
 from hat.training.checkpoint import CheckpointFolder
 from hat.training.progress import check_tensorboard
@@ -97,7 +97,8 @@ def copy_tokenizer(source: Path, model_folder: Path) -> None:
 def _identity(data: Path) -> dict[str, Any]:
     """What tells training data from others, wherever the folder is: sizes, and a digest of vocabularies and sentences.
 
-    A thousand sentences are enough for that, and reading all of a large corpus would take minutes.
+    A thousand sentences tell one corpus from another, if not from one with a few other sentences; reading all of a
+    large corpus would take minutes.
     """
     corpus = ParallelCorpus.load(data, "train")
     digest = hashlib.sha256()
@@ -114,7 +115,7 @@ def open_run(
 ) -> Iterator[tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]]:
     """The run's folder, its checkpoints, and the state to go on from (None: from the start), for every process.
 
-    No other process writes into the folder inside the block.
+    No other run writes into the folder inside the block, where the system can lock folders.
 
     Args:
         config: the settings.
@@ -136,33 +137,38 @@ def open_run(
     del settings["training"]["accumulate"]
     settings["training.accumulate times processes"] = config.training.accumulate * world.size
     checkpoints = CheckpointFolder(config.output / "checkpoints", config.training.keep_last, {**settings, **contents})
-    if not world.is_main:
-        yield RunFolder(config.output, config, command, writes=False), checkpoints, world.share(None)
-        return
-    check_owner(config.output, command)
-    if config.training.tensorboard:
-        check_tensorboard()
-    with alone_in(make_folder(config.output)):
-        yield _open_alone(config, command, checkpoints, world, restart)
+    with contextlib.ExitStack() as stack:
+        # What the main process finds, a mistake too, is what all go on with: none waits for another that has ended.
+        found = world.share(_open_alone(config, command, checkpoints, restart, stack) if world.is_main else None)
+        if isinstance(found, HatError):
+            raise found
+        yield RunFolder(config.output, config, command, writes=world.is_main), checkpoints, found
 
 
 def _open_alone(
-    config: TrainConfig, command: str, checkpoints: CheckpointFolder, world: World, restart: bool
-) -> tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]:
-    """What :func:`open_run` gives the main process."""
-    if restart:  # the checks are done: from here on nothing but a fault stops this run
-        checkpoints.clear()
-        for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
-            (config.output / name).unlink(missing_ok=True)
-    checkpoints.remove_leftovers()
-    state = world.share(checkpoints.load_state())
-    if state is None and (config.output / MODEL_FILES[0]).exists():
-        raise ConfigError(
-            f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
-            "folder, or replace it with --restart."
-        )
-    run = RunFolder(config.output, config, command)
-    run.announce()
-    run.forget_after(0 if state is None else state["update"])
-    copy_tokenizer(config.data, config.output)
-    return run, checkpoints, state
+    config: TrainConfig, command: str, checkpoints: CheckpointFolder, restart: bool, stack: contextlib.ExitStack
+) -> dict[str, Any] | HatError | None:
+    """Make the folder ready; the state to go on from, None to start, or the user's mistake. Locked by ``stack``."""
+    try:
+        check_owner(config.output, command)
+        if config.training.tensorboard:
+            check_tensorboard()
+        stack.enter_context(alone_in(make_folder(config.output)))
+        if restart:  # the checks are done: from here on nothing but a fault stops this run
+            checkpoints.clear()
+            for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
+                (config.output / name).unlink(missing_ok=True)
+        checkpoints.remove_leftovers()
+        state = checkpoints.load_state()
+        if state is None and (config.output / MODEL_FILES[0]).exists():
+            raise ConfigError(
+                f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
+                "folder, or replace it with --restart."
+            )
+        run = RunFolder(config.output, config, command)
+        run.announce()
+        run.forget_after(0 if state is None else state["update"])
+        copy_tokenizer(config.data, config.output)
+    except HatError as error:
+        return error
+    return state

@@ -1,14 +1,17 @@
 """Scores that are kept on disk: a search that was interrupted, or one under another limit, need not repeat them."""
 
+import errno
 import json
+import logging
 import math
+import os
 from pathlib import Path
 
 from hat.artifacts import make_folder, read_text
-from hat.errors import DataError
+from hat.errors import ConfigError, DataError
 from hat.space import Architecture
 
-_START = '{"basis": '  # of every line
+logger = logging.getLogger(__name__)
 
 
 class ScoreFile:
@@ -32,23 +35,28 @@ class ScoreFile:
         if not path.exists():
             return
         text = read_text(path, "scores of a search")
-        for number, line in enumerate(text.split("\n"), 1):
-            if not _is_torn(line):
-                self._read(line, f"{path}, line {number}")
-        if text and not text.endswith("\n"):
+        lines = [line for line in text.split("\n") if line.strip()]
+        left_out = len(lines) - sum(map(self._read, lines))
+        if lines and left_out == len(lines):
+            raise DataError(f"{path}: must be scores of a search, is something else; choose another file.")
+        if left_out:
+            logger.warning("%s: %d of %d lines are no scores and left out (a power cut?)", path, left_out, len(lines))
+        if not text.endswith("\n"):
             self._append("")
 
-    def _read(self, line: str, where: str) -> None:
+    def _read(self, line: str) -> bool:
+        """Take over a line; returns whether it is a score at all."""
         try:
             values = json.loads(line)
             basis, score = values["basis"], values["score"]
-            architecture = Architecture.from_dict(values["architecture"], where=where)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise DataError(f"{where}: must be a score of a search, is not; choose another file.") from None
+            architecture = Architecture.from_dict(values["architecture"])
+        except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+            return False
         if not isinstance(score, float) or not math.isfinite(score):
-            raise DataError(f"{where}: the score must be a number, is not; choose another file.")
+            return False
         if basis == self.basis:
             self.scores[architecture] = score
+        return True
 
     def add(self, architecture: Architecture, score: float) -> None:
         """Keep a score; what is no number is not kept."""
@@ -59,16 +67,7 @@ class ScoreFile:
 
     def _append(self, line: str) -> None:
         """Add a line in one piece: other searches may add theirs at the same time."""
+        content = line.encode() + b"\n"
         with self.path.open("ab", buffering=0) as file:
-            file.write(line.encode() + b"\n")
-
-
-def _is_torn(line: str) -> bool:
-    """Whether a line may be what a power cut left of one, or nothing."""
-    if not line.startswith(_START[: len(line)]):
-        return False
-    try:
-        json.loads(line)
-    except ValueError:
-        return True
-    return False
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))

@@ -1,5 +1,6 @@
 """Two processes that share the batches of an update = one that takes them all, as torchrun starts them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_task import ARCHITECTURE, make_data, sub_settings, super_settings, write_yaml
 
+from hat.artifacts import alone_in
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
 
@@ -138,6 +140,22 @@ def test_a_mistake_ends_all_processes_with_one_line_each(data: Path, tmp_path: P
     lines = [line for line in result.stderr.splitlines() if line.startswith("hat-train-super: ")]
     assert lines and all("max_tokens must be at least the longest sentence" in line for line in lines)
     assert not (tmp_path / "super").exists()
+
+
+@pytest.mark.parametrize("reason", ["another process is writing there", "must not hold what hat-search made"])
+def test_a_mistake_that_the_main_process_finds_ends_all(data: Path, tmp_path: Path, reason: str) -> None:
+    output = tmp_path / "super"
+    output.mkdir()
+    if "hold" in reason:
+        (output / "run.json").write_text('{"command": "hat-search"}')
+    config = write_yaml(tmp_path / "super.yaml", super_settings(data, output, **CHANGES))
+    with alone_in(output) if "process" in reason else contextlib.nullcontext():
+        result = torchrun("train_super", config)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("hat-train-super: ")]
+    assert lines and all(reason in line for line in lines)
+    assert "in train_super" not in result.stderr  # no traceback of a process that was left alone
+    assert not (output / "metrics.jsonl").exists()
 
 
 def test_ctrl_c_saves_the_state(data: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,23 @@ assert "torch" not in sys.modules
 """
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert output.count("example: hat-") >= len(names)
+
+
+def test_a_second_request_to_end_does_not_disturb_what_the_first_began(capsys: pytest.CaptureFixture[str]) -> None:
+    before, put_in_order = signal.getsignal(signal.SIGTERM), []
+
+    def action() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            put_in_order.append(True)
+
+    assert run_guarded("hat-x", action) == 130
+    assert put_in_order == [True] and capsys.readouterr().err == "hat-x: interrupted.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_commands_run_outside_the_main_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run_guarded, "hat-x", lambda: None).result() == 0

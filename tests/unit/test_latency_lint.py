@@ -95,6 +95,14 @@ def test_a_few_rows_in_turn_are_outliers_not_a_stretch() -> None:
     assert [outlier.row for outlier in findings.outliers] == list(range(100, 100 + SHORTEST_RUN - 3))
 
 
+def test_rows_without_a_level_in_common_are_no_reason_to_break() -> None:
+    table, latency_ms = calm_rows(300, 1)
+    for width in (10, 25, 60):
+        levels = 1.5 ** np.random.default_rng(width).permutation(300 // width)
+        findings = check_latencies(table, latency_ms * np.repeat(levels, width))
+        assert findings.noise_percent > 0 and findings.rows == 300
+
+
 def test_too_few_rows() -> None:
     with pytest.raises(DataError, match="at least 30 rows to be checked, has 29"):
         check_latencies(*calm_rows(29, 1))

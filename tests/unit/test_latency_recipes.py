@@ -386,10 +386,13 @@ def test_without_matplotlib_there_is_no_picture(
     ("overrides", "message"),
     [
         (["kind=forest"], "kind: must be one of: auto, structured, mlp; is 'forest'"),
-        (["train_rows=4"], "train_rows: must be at least 5, is 4"),
+        (["train_rows=4"], "train_rows: must be from 5 to 16"),
         (["adapt=somewhere", "kind=mlp"], "kind must be left out with adapt"),
-        (["adapt=somewhere", "kind=auto", "train_rows=2"], "train_rows: must be at least 3, is 2"),
-        (["train_rows=17"], "train_rows: must be from 1 to 16, the rows left of 20 after validation and test, is 17"),
+        (
+            ["adapt=somewhere", "kind=auto", "train_rows=2"],
+            "train_rows: must be from 3 to 16",
+        ),
+        (["train_rows=17"], "train_rows: must be from 5 to 16, the rows left of 20 after validation and test, is 17"),
         (["target=speed"], "target: must be 'total', 'encoder' or 'decoder', is 'speed'"),
         (["mlp.stepz=3"], "mlp.stepz: no such setting. Did you mean 'steps'?"),
         (["dataset=nowhere.csv"], "nowhere.csv: no such file; a latency data set (CSV) is expected here"),

@@ -76,6 +76,12 @@ def test_slurm_waits_for_the_state_however_often_it_is_told(tmp_path: Path) -> N
     assert log.splitlines() == ["started", "saved", "requeue 123456"]
 
 
+def test_slurm_takes_the_status_of_a_training_that_ends_as_the_signal_comes(tmp_path: Path) -> None:
+    srun = "trap 'exit 0' TERM; echo started >> \"$LOG\"; sleep 15 & wait"
+    status, _, log = run_slurm(tmp_path, srun, "x.yaml", signal_after_start=True)
+    assert (status, log) == (0, "started\n")
+
+
 def test_slurm_does_not_repeat_a_failure(tmp_path: Path) -> None:
     status, _, log = run_slurm(tmp_path, "exit 2", "x.yaml")
     assert status == 2

@@ -82,9 +82,20 @@ def test_predictions_that_are_all_too_low_need_two(seed: int, factor: float) -> 
 def test_right_predictions_at_the_limit_are_left_for_ones_surely_below(seed: int, factor: float) -> None:
     world = World(seed, lambda rng, architecture: factor, interval=0.02)
     found = world.search()
-    assert len(world.read_ones) <= 2
+    assert len(world.read_ones) <= 3
     if factor >= 1:
         assert found == world.best()
+
+
+def test_a_wide_interval_of_one_that_is_surely_too_slow_does_not_rule_out_the_others() -> None:
+    world = World(1, lambda rng, architecture: 1.1)
+    slow, fast = world.architectures[:2]
+    world.architectures, world.predicted_ms = [slow, fast], {slow: 26.0, fast: 20.0}
+    world.score = {slow: 1.0, fast: 2.0}
+    read = {slow: Reading(28.6, 27.1, 37.0, 28.6), fast: Reading(22.0, 21.0, 23.0, 22.0)}
+    world.true_ms = {slow: 28.6, fast: 22.0}
+    world.read = read.__getitem__  # type: ignore[method-assign]
+    assert world.search() == fast
 
 
 def test_another_error_of_the_search_is_not_taken_for_that() -> None:
@@ -110,7 +121,7 @@ def test_whatever_the_errors_nothing_is_measured_twice_and_the_limit_is_kept(see
 
 def test_it_gives_up_after_so_many() -> None:
     world = World(1, lambda rng, architecture: 100.0 if rng.random() < 0.99 else 1.0)
-    with pytest.raises(SearchError, match=r"none of the 1 best candidates .* within 27 ms .* 100.00 times the predict"):
+    with pytest.raises(SearchError, match=r"none of the 1 best candidates .* within 27 ms .* 100.00 times their"):
         world.search()  # corrected so far up, nothing is left
     world = World(1, lambda rng, architecture: 27.01 / (10.0 * len(architecture.decoder.layers)))
     with pytest.raises(SearchError, match=r"none of the 3 best candidates"):
