@@ -121,12 +121,12 @@ class AnchoredTimer:
     def time(self, net: Transformer, most_runs: int | None = None) -> AnchoredSample:
         """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
 
+        The first run of each in a turn is not timed: it finds the other's weights in the caches. Both are copied anew:
+        one copy may lie some per cent better in memory than another, and the anchor's must not spoil every ratio alike.
+
         Args:
             net: the model.
             most_runs: instead of the settings' number of runs.
-
-        The first run of each in a turn is not timed: it finds the other's weights in the caches. Both are copied anew:
-        one copy may lie some per cent better in memory than another, and the anchor's must not spoil every ratio alike.
         """
         anchor = _Call(self._anchor, self.settings, self.seed)
         call = _Call(net, self.settings, self.seed)
