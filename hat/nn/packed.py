@@ -17,43 +17,43 @@ from hat.errors import ConfigError
 from hat.nn.elastic import ElasticLinear
 from hat.nn.transformer import Transformer
 
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+DType = Literal["float32", "bfloat16", "float16", "int8"]
 
 _LEAST_WEIGHTS = 1 << 16
 """A smaller matrix stays as it is: its product is over before the other kernel has begun."""
 
 
-def pack(net: Transformer, precision: Precision = "float32") -> Transformer:
+def pack(net: Transformer, dtype: DType = "float32") -> Transformer:
     """A copy for inference: same calls, same results but for rounding; it can be neither trained nor saved.
 
     Args:
         net: the model, on the device where it is to run; it stays as it is.
-        precision: type of weights and activations. ``int8``: weights are rounded to 255 steps of each row's largest,
+        dtype: type of weights and activations. ``int8``: weights are rounded to 255 steps of each row's largest,
             activations to 256 steps of their range at every product; all else is float32.
 
     Raises:
         ConfigError: if the device cannot compute with that type.
     """
     device = next(net.parameters()).device
-    if (problem := why_not(precision, device)) is not None:
-        raise ConfigError(f"precision: {problem}.")
+    if (problem := why_not(dtype, device)) is not None:
+        raise ConfigError(f"dtype: {problem}.")
     packed = copy.deepcopy(net).eval().requires_grad_(False)
-    packed.to(torch.float32 if precision == "int8" else getattr(torch, precision))
+    packed.to(torch.float32 if dtype == "int8" else getattr(torch, dtype))
     output = packed.output_weight(packed.architecture.decoder.embed_dim)
-    linear = _packed_linear(output.contiguous(), None, precision)
+    linear = _packed_linear(output.contiguous(), None, dtype)
     setattr(packed, "output_embedding", _PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
     for parent in list(packed.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
-                setattr(parent, name, _packed_linear(module.weight, module.bias, precision))
+                setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
     return packed
 
 
-def why_not(precision: Precision, device: torch.device) -> str | None:
+def why_not(dtype: DType, device: torch.device) -> str | None:
     """Why this device cannot compute with that type, in words; None when it can."""
-    if precision == "float16" and device.type != "cuda":
+    if dtype == "float16" and device.type != "cuda":
         return f"float16 needs a GPU, device is {device}; use float32, bfloat16 or int8"
-    if precision == "int8" and (device.type != "cpu" or not _int8_engines()):
+    if dtype == "int8" and (device.type != "cpu" or not _int8_engines()):
         return f"int8 needs a CPU and a torch with a quantised engine, device is {device}; use float32 or bfloat16"
     return None
 
@@ -118,9 +118,9 @@ class _Int8Linear(nn.Module):
 _ROWS = 4  # about as many rows as a step has; oneDNN chooses its layout by them
 
 
-def _packed_linear(weight: Tensor, bias: Tensor | None, precision: Precision) -> nn.Module:
+def _packed_linear(weight: Tensor, bias: Tensor | None, dtype: DType) -> nn.Module:
     """The fastest product with these weights."""
-    if precision == "int8":
+    if dtype == "int8":
         return _Int8Linear(weight, bias)
     small = weight.numel() < _LEAST_WEIGHTS
     if weight.device.type != "cpu" or small or not torch.backends.mkldnn.is_available():

@@ -55,15 +55,15 @@ def test_every_shape_can_be_packed(seed: int, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(pack(net)(source, target_in), net(source, target_in), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 0.995), ("int8", 0.99)])
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("int8", 0.99)])
 @pytest.mark.parametrize("seed", range(5))
-def test_lower_precision_is_near(seed: int, precision: packed.Precision, least: float) -> None:
+def test_lower_precision_is_near(seed: int, dtype: packed.DType, least: float) -> None:
     net, rng = wide_net(seed)
-    if (problem := packed.why_not(precision, torch.device("cpu"))) is not None:
+    if (problem := packed.why_not(dtype, torch.device("cpu"))) is not None:
         pytest.skip(problem)
     source, target_in = random_batch(rng, net)
     with torch.inference_mode():
-        exact, near = net(source, target_in), pack(net, precision)(source, target_in).float()
+        exact, near = net(source, target_in), pack(net, dtype)(source, target_in).float()
     assert torch.nn.functional.cosine_similarity(near, exact, dim=-1).min() > least
     assert not torch.equal(near, exact)
 
@@ -97,10 +97,10 @@ def test_best_is_topk(seed: int) -> None:
     assert all(len(set(row)) == count for row in indices.tolist())
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_damaged_weights_end_the_search(precision: packed.Precision) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_damaged_weights_end_the_search(dtype: packed.DType) -> None:
     net, rng = wide_net(1)
     with torch.no_grad():
         net.decoder.layers[0].ffn.fc2.bias.fill_(float("nan"))
     with pytest.raises(DataError, match="scores are not numbers"):
-        beam_search(pack(net, precision), random_batch(rng, net)[0], random_options(rng, beam=3))
+        beam_search(pack(net, dtype), random_batch(rng, net)[0], random_options(rng, beam=3))
