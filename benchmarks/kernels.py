@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from hat.artifacts import machine_name
-from hat.nn.attention import attention
+from hat.nn.attention import attention, split_heads
 from hat.nn.dropout import dropout
 from hat.training.loss import label_smoothed_loss, output_loss
 
@@ -53,7 +53,7 @@ def attention_cases() -> list[Case]:
             functional.scaled_dot_product_attention(*heads).sum().backward()
 
         def ours(qkv: list[torch.Tensor] = qkv) -> None:
-            attention(*qkv, heads=4, bias=None, drop=0.0).sum().backward()
+            attention(*(split_heads(x, 4) for x in qkv), bias=None, drop=0.0).sum().backward()
 
         cases.append((f"attention, {batch} x {length} tokens, {str(dtype)[6:]}", fused, ours))
     return cases

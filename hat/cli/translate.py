@@ -16,6 +16,7 @@ _FLAGS = {
     "--lenpen": ("decoding.length_penalty", float, "length penalty"),
     "--batch-tokens": ("batch_tokens", int, "source tokens of a batch"),
     "--nbest": ("nbest", int, "translations printed for each line"),
+    "--dtype": ("dtype", str, "of the products: float32, bfloat16, float16 (GPU) or int8 (CPU)"),
     "--architecture": ("architecture", str, "which SubTransformer of a SuperTransformer (architecture.json)"),
 }
 

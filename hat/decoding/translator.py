@@ -13,6 +13,7 @@ from hat.data.codec import TextCodec
 from hat.decoding.beam import BeamOptions, Hypothesis, beam_search
 from hat.errors import ConfigError, DataError
 from hat.nn import Transformer
+from hat.nn.packed import DType, pack
 from hat.special_ids import PAD_ID
 
 
@@ -34,26 +35,31 @@ class Translator:
     Args:
         model: the model.
         codec: its tokenisers and vocabularies.
+        dtype: ``float32``, ``bfloat16``, ``float16`` (GPU) or ``int8`` (CPU): of the products, see :func:`pack`.
 
     Raises:
         DataError: if the vocabularies are not the model's.
+        ConfigError: if the model's device cannot compute with ``dtype``.
     """
 
-    def __init__(self, model: Transformer, codec: TextCodec) -> None:
+    def __init__(self, model: Transformer, codec: TextCodec, dtype: DType = "float32") -> None:
         sizes = (len(codec.source_vocabulary), len(codec.target_vocabulary))
         if sizes != (model.source_vocab_size, model.target_vocab_size):
             raise DataError(
                 f"the tokeniser must have the model's vocabulary ({model.source_vocab_size} source and "
                 f"{model.target_vocab_size} target tokens), has {sizes[0]} and {sizes[1]}."
             )
-        self.model = model.eval()
+        self.model = pack(model, dtype)
+        self.device = next(model.parameters()).device
         self.codec = codec
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Translator":
+    def from_pretrained(
+        cls, folder: str | Path, device: torch.device | str = "cpu", dtype: DType = "float32"
+    ) -> "Translator":
         """Read a model folder with its ``tokenizer/``. Raises DataError or ConfigError naming the file."""
         folder = Path(folder)
-        return cls(Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer"))
+        return cls(Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer"), dtype)
 
     def translate(self, lines: Iterable[str], batch_tokens: int = 4096, **options: Any) -> list[str]:
         """The best translation of every line, in order.
@@ -80,11 +86,10 @@ class Translator:
         """Up to ``options.beam`` translations of every line, best first, in the order of the lines."""
         encoded = [self.codec.encode_source(line) for line in lines]
         results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in encoded]
-        device = next(self.model.parameters()).device
         for rows in _batches([len(ids) for ids in encoded], batch_tokens):
             width = max(len(encoded[row]) for row in rows)
             source = torch.tensor([encoded[row] + [PAD_ID] * (width - len(encoded[row])) for row in rows])
-            hypotheses = beam_search(self.model, source.to(device), options)
+            hypotheses = beam_search(self.model, source.to(self.device), options)
             for row, found in zip(rows, hypotheses, strict=True):
                 results[row] = [self._translation(hypothesis) for hypothesis in found]
         return results

@@ -10,6 +10,7 @@ from hat.artifacts import machine_name
 from hat.errors import ConfigError
 from hat.latency.settings import CallSettings, DeviceRecord, LatencySettings
 from hat.nn.device import choose_device
+from hat.nn.packed import why_not
 from hat.space import Architecture
 
 Settings = TypeVar("Settings", bound=CallSettings)
@@ -26,8 +27,8 @@ def resolve(settings: Settings, section: str = "settings") -> Settings:
         ConfigError: if there is no such device here, or it cannot compute with ``dtype``.
     """
     device = choose_device(settings.device, f"{section}.device")
-    if settings.dtype == "float16" and device.type != "cuda":
-        raise ConfigError(f"{section}.dtype: float16 needs a GPU, device is {device}; use float32 or bfloat16.")
+    if (problem := why_not(settings.dtype, device)) is not None:
+        raise ConfigError(f"{section}.dtype: {problem}.")
     threads = settings.threads or torch.get_num_threads()
     return settings.model_copy(update={"device": str(device), "threads": threads})
 

@@ -16,6 +16,7 @@ from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import CallSettings, LatencySettings
 from hat.latency.statistics import LEAST_VALUES, LatencySample, median_error
 from hat.nn import Transformer
+from hat.nn.packed import pack
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
@@ -158,7 +159,7 @@ class _Call:
 
     def __init__(self, net: Transformer, settings: CallSettings, seed: int) -> None:
         self.device = torch.device(settings.device)
-        self.net = copy.deepcopy(net).eval().to(self.device, getattr(torch, settings.dtype))
+        self.net = pack(copy.deepcopy(net).to(self.device), settings.dtype)
         self.source = _source_tokens(net.source_vocab_size, settings, seed)
         self.options = beam_options(settings)
 

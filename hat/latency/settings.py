@@ -32,8 +32,8 @@ class CallSettings(Section):
     """Sentences translated at a time; times are those of the whole batch."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU when there is one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of weights and activations; float16 needs a GPU."""
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
+    """Type of the matrix products; float16 needs a GPU, int8 a CPU."""
     threads: Threads | None = None
     """CPU threads; null takes torch's choice."""
     warmup_runs: int = Field(default=10, ge=0)

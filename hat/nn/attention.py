@@ -1,5 +1,6 @@
 """Multi-head attention: one function for the arithmetic, two modules for where keys and values come from."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,24 +11,22 @@ from hat.nn.dropout import dropout
 from hat.nn.elastic import ElasticLinear
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None, drop: float) -> Tensor:
-    """Scaled dot-product attention of ``heads`` heads: the one place where a kernel is chosen.
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, drop: float) -> Tensor:
+    """Scaled dot-product attention: the one place where a kernel is chosen.
 
     On the CPU, two batched products around a softmax are 2 to 10 times faster than
     ``scaled_dot_product_attention`` at sentence lengths; elsewhere the fused kernels win. Both are exact.
 
     Args:
-        query: shape (B, T, Q).
-        key: shape (B, S, Q).
-        value: shape (B, S, Q).
-        heads: heads are contiguous groups of Q / heads features; the scale is (Q / heads)^-0.5.
+        query: shape (B, H, T, K); the scale is K^-0.5.
+        key: shape (B, H, S, K).
+        value: shape (B, H, S, K).
         bias: added to the scores, 0 where attention is allowed and -inf where it is not; broadcasts to (B, H, T, S).
         drop: probability that an attention weight is dropped; 0 in evaluation.
 
     Returns:
-        Shape (B, T, Q).
+        The heads side by side, shape (B, T, H * K).
     """
-    query, key, value = (_split_heads(x, heads) for x in (query, key, value))  # (B, H, length, K)
     if query.device.type == "cpu":
         scores = torch.matmul(query * query.size(-1) ** -0.5, key.transpose(2, 3))  # (B, H, T, S)
         if bias is not None:
@@ -41,7 +40,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tenso
     return mixed.transpose(1, 2).flatten(2)
 
 
-def _split_heads(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Contiguous groups of features as heads: (B, length, H * K) → (B, H, length, K), a view."""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
@@ -52,20 +52,71 @@ def causal_bias(length: int, like: Tensor) -> Tensor:
 
 @dataclass
 class SelfAttentionCache:
-    """Keys and values of the positions decoded so far, grown by one position a step. Shapes (N, t, Q)."""
+    """Keys and values of all that was decoded so far, each (B, H, capacity, K); the first ``length`` are written.
+
+    Every step adds those of all hypotheses of a sentence, and nothing is moved when hypotheses change places: which
+    entries belong to whose past is said by the bias of the attention.
+    """
 
     keys: Tensor
     values: Tensor
+    length: int = 0
 
-    def append(self, keys: Tensor, values: Tensor) -> None:
-        """Add the keys and values of new positions, shapes (N, 1, Q)."""
-        self.keys = torch.cat([self.keys, keys], dim=1)
-        self.values = torch.cat([self.values, values], dim=1)
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new keys and values (B, H, new, K); returns all of them so far, as views."""
+        end = self.length + keys.size(2)
+        if end > self.keys.size(2):
+            room = max(end, 2 * self.keys.size(2))
+            self.keys, self.values = (_enlarge(x, 2, room) for x in (self.keys, self.values))
+        self.keys[:, :, self.length : end] = keys
+        self.values[:, :, self.length : end] = values
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def reorder(self, rows: Tensor) -> None:
-        """Keep ``rows`` (int64), in this order; a row may appear more than once."""
-        self.keys = self.keys.index_select(0, rows)
-        self.values = self.values.index_select(0, rows)
+    def select(self, sentences: Tensor) -> None:
+        """Keep these sentences (int64) only."""
+        self.keys, self.values = self.keys.index_select(0, sentences), self.values.index_select(0, sentences)
+
+
+@dataclass
+class Past:
+    """Which entries of the caches each hypothesis stems from: a bias (B, beam, capacity), 0 there and -inf elsewhere.
+
+    With one hypothesis a sentence there is nothing to tell apart.
+    """
+
+    bias: Tensor
+    length: int = 0
+
+    def extend(self) -> Tensor | None:
+        """Let every hypothesis see its own new entry; returns the bias of all, (B, 1, beam, length), None for zeros."""
+        beam = self.bias.size(1)
+        start, self.length = self.length, self.length + beam
+        if beam == 1:
+            return None
+        if self.length > self.bias.size(2):
+            self.bias = _enlarge(self.bias, 2, 2 * self.length)
+        self.bias[:, :, start : self.length].fill_(-math.inf).diagonal(dim1=1, dim2=2).zero_()
+        return self.bias[:, None, :, : self.length]
+
+    def follow(self, parents: Tensor) -> None:
+        """Let hypothesis j of sentence b continue hypothesis ``parents[b, j]`` (int64)."""
+        if self.bias.size(1) > 1:
+            written = self.bias[:, :, : self.length]
+            self.bias[:, :, : self.length] = written.gather(1, parents[:, :, None].expand_as(written))
+
+    def select(self, sentences: Tensor) -> None:
+        """Keep these sentences (int64) only."""
+        self.bias = self.bias.index_select(0, sentences)
+
+
+def _enlarge(x: Tensor, dim: int, size: int) -> Tensor:
+    """A copy with room for ``size`` entries along ``dim``; the new ones hold anything."""
+    shape = list(x.shape)
+    shape[dim] = size
+    larger = x.new_empty(shape)
+    larger.narrow(dim, 0, x.size(dim)).copy_(x)
+    return larger
 
 
 class SelfAttention(nn.Module):
@@ -87,25 +138,30 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, heads: int, bias: Tensor | None, drop: float, cache: SelfAttentionCache | None = None
     ) -> Tensor:
-        """Attend over ``x``, and over the earlier positions in ``cache`` when there is one.
+        """Attend over ``x``, and over what is in ``cache`` when there is one.
 
-        Shape: (B, T, D) → (B, T, D). With a cache, T is the number of new positions, which are added to it.
+        Shape: (B, T, D) → (B, T, D). With a cache, T is the number of new positions, or of hypotheses that each add
+        one; they are added to it.
         """
-        query, key, value = self.qkv_proj(x, 3 * self.qkv_dim).chunk(3, dim=-1)
+        projected = self.qkv_proj(x, 3 * self.qkv_dim).chunk(3, dim=-1)
+        query, key, value = (split_heads(part, heads) for part in projected)
         if cache is not None:
-            cache.append(key, value)
-            key, value = cache.keys, cache.values
-        return self.out_proj(attention(query, key, value, heads, bias, drop), x.size(-1))
+            key, value = cache.append(key, value)
+        return self.out_proj(attention(query, key, value, bias, drop), x.size(-1))
 
 
 @dataclass
 class Memory:
-    """What one decoder layer's cross-attention sees: projected once per sentence. Shapes (B, n * S, Q)."""
+    """What one decoder layer's cross-attention sees: projected once per sentence. Shapes (B, H, n * S, K)."""
 
     keys: Tensor
     values: Tensor
     bias: Tensor | None
     """Shape (B, 1, 1, n * S), hides padding; None when no sentence is padded."""
+
+    def contiguous(self) -> "Memory":
+        """The same with every head's keys and values side by side in memory."""
+        return Memory(self.keys.contiguous(), self.values.contiguous(), self.bias)
 
     def select(self, sentences: Tensor) -> "Memory":
         """The memory of these sentences (int64)."""
@@ -131,26 +187,22 @@ class CrossAttention(nn.Module):
         self.kv_proj = ElasticLinear(max_encoder_dim, 2 * qkv_dim)  # rows: keys, values
         self.out_proj = ElasticLinear(qkv_dim, max_dim)
 
-    def memory(self, encoder_layers: list[Tensor], bias: Tensor | None) -> Memory:
+    def memory(self, encoder_layers: list[Tensor], heads: int, bias: Tensor | None) -> Memory:
         """Keys and values of the attended encoder layers, one after the other along the length axis.
 
         Args:
             encoder_layers: outputs of the attended layers, last layer first, each (B, S, E).
+            heads: into how many they are split.
             bias: shape (B, 1, 1, S), hides padding.
         """
         attended = encoder_layers[0] if len(encoder_layers) == 1 else torch.cat(encoder_layers, dim=1)
-        keys, values = self.kv_proj(attended, 2 * self.qkv_dim).chunk(2, dim=-1)
+        projected = self.kv_proj(attended, 2 * self.qkv_dim).chunk(2, dim=-1)
+        keys, values = (split_heads(part, heads) for part in projected)
         if bias is not None:
             bias = bias.repeat(1, 1, 1, len(encoder_layers))
         return Memory(keys, values, bias)
 
-    def forward(self, x: Tensor, memory: Memory, heads: int, drop: float) -> Tensor:
-        """Attend from ``x`` (N, T, D) to ``memory`` → (N, T, D).
-
-        N is the memory's B, or, for one decoding step (T = 1), B times the beam: then the rows of one sentence
-        attend together, and keys and values are never copied for each beam.
-        """
-        query = self.q_proj(x, self.qkv_dim)
-        grouped = query.reshape(memory.keys.size(0), -1, self.qkv_dim)  # (B, T or beam, Q)
-        mixed = attention(grouped, memory.keys, memory.values, heads, memory.bias, drop)
-        return self.out_proj(mixed.reshape(query.shape), x.size(-1))
+    def forward(self, x: Tensor, memory: Memory, drop: float) -> Tensor:
+        """Attend from ``x`` (B, T, D) to ``memory`` → (B, T, D); T are positions, or hypotheses of one sentence."""
+        query = split_heads(self.q_proj(x, self.qkv_dim), memory.keys.size(1))
+        return self.out_proj(attention(query, memory.keys, memory.values, memory.bias, drop), x.size(-1))

@@ -104,15 +104,17 @@ class EncoderDecoder(nn.Module):
         x = dropout(x, probs.residual)
         return self.encoder(x, architecture.encoder, padding_bias(source, PAD_ID), probs)
 
-    def _embed_target(self, tokens: Tensor, start: int, dim: int) -> Tensor:
+    def _embed_target(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        dim = positions.size(-1)
         x = self.target_embedding(tokens, dim) * math.sqrt(self._scale_dim(dim, self.maximum.decoder))
-        return x + self.decoder_positions(start, tokens.size(1), dim)
+        return x + positions
 
     def _hidden(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
         encoded = self._encode(source, architecture)
         dim = architecture.decoder.embed_dim
         probs = self._dropout(dim / self.maximum.decoder)
-        x = dropout(self._embed_target(target_in, 0, dim), probs.residual)
+        x = self._embed_target(target_in, self.decoder_positions(0, target_in.size(1), dim))
+        x = dropout(x, probs.residual)
         return self.decoder(x, architecture.decoder, encoded, probs)
 
     def _scale_dim(self, active: int, maximum: int) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hat.nn.attention import CrossAttention, Memory, SelfAttention, SelfAttentionCache, causal_bias
+from hat.nn.attention import CrossAttention, Memory, Past, SelfAttention, SelfAttentionCache, causal_bias
 from hat.nn.dropout import Dropout, dropout
 from hat.nn.elastic import ElasticLayerNorm, ElasticLinear
 from hat.space.architecture import (
@@ -16,6 +16,9 @@ from hat.space.architecture import (
     EncoderLayerSpec,
     EncoderSpec,
 )
+
+_FIRST_CAPACITY = 32
+"""Positions that the caches have room for at first."""
 
 
 class FeedForward(nn.Module):
@@ -78,13 +81,13 @@ class DecoderLayer(nn.Module):
         probs: Dropout,
         cache: SelfAttentionCache | None = None,
     ) -> Tensor:
-        """(N, T, D) → (N, T, D); ``bias`` (T, T) hides the future and is not needed with a ``cache``."""
+        """(B, T, D) → (B, T, D); ``bias`` hides the future, (T, T), or, with a ``cache``, what is not its own past."""
         y = self.self_attn_norm(x) if self.pre_norm else x
         x = x + dropout(self.self_attn(y, spec.self_attn_heads, bias, probs.attention, cache), probs.residual)
         x = x if self.pre_norm else self.self_attn_norm(x)
 
         y = self.cross_attn_norm(x) if self.pre_norm else x
-        x = x + dropout(self.cross_attn(y, memory, spec.cross_attn_heads, probs.attention), probs.residual)
+        x = x + dropout(self.cross_attn(y, memory, probs.attention), probs.residual)
         x = x if self.pre_norm else self.cross_attn_norm(x)
 
         y = self.ffn_norm(x) if self.pre_norm else x
@@ -135,20 +138,27 @@ class Encoder(nn.Module):
 
 @dataclass
 class DecoderState:
-    """All that decoding needs between two steps: one entry per active decoder layer."""
+    """All that decoding needs between two steps, for B sentences with ``beam`` hypotheses each."""
 
     memories: list[Memory]
+    """One entry per active decoder layer, as ``caches``."""
     caches: list[SelfAttentionCache]
+    past: Past
     position: int = 0
 
-    def reorder(self, rows: Tensor) -> None:
-        """Let the N hypotheses continue from ``rows`` (int64, shape (N,)): each sentence's from its own rows."""
-        for cache in self.caches:
-            cache.reorder(rows)
+    def follow(self, parents: Tensor, sentences: Tensor | None = None) -> None:
+        """Let hypothesis j of each sentence continue what was hypothesis ``parents[b, j]`` (int64, (B, beam)).
 
-    def select_sentences(self, sentences: Tensor) -> None:
-        """Keep the memories of these sentences (int64) only; the caches follow through :meth:`reorder`."""
-        self.memories = [memory.select(sentences) for memory in self.memories]
+        Args:
+            parents: of the sentences that are kept.
+            sentences: which are kept (int64); None keeps all.
+        """
+        if sentences is not None:
+            self.memories = [memory.select(sentences) for memory in self.memories]
+            for cache in self.caches:
+                cache.select(sentences)
+            self.past.select(sentences)
+        self.past.follow(parents)
 
 
 class Decoder(nn.Module):
@@ -178,7 +188,8 @@ class Decoder(nn.Module):
         memories = []
         for layer, layer_spec in zip(self.layers, spec.layers, strict=False):
             attended = encoded.layers[-layer_spec.attended_encoder_layers :]
-            memories.append(cast(DecoderLayer, layer).cross_attn.memory(list(reversed(attended)), encoded.bias))
+            cross_attn, heads = cast(DecoderLayer, layer).cross_attn, layer_spec.cross_attn_heads
+            memories.append(cross_attn.memory(list(reversed(attended)), heads, encoded.bias))
         return memories
 
     def forward(self, x: Tensor, spec: DecoderSpec, encoded: Encoded, probs: Dropout) -> Tensor:
@@ -191,17 +202,24 @@ class Decoder(nn.Module):
 
     def start(self, encoded: Encoded, spec: DecoderSpec, beam: int) -> DecoderState:
         """The state before the first step, for ``beam`` hypotheses a sentence."""
-        memories = self.memories(encoded, spec)
-        keys = memories[0].keys
-        empty = keys.new_zeros(keys.size(0) * beam, 0, self.qkv_dim)
-        return DecoderState(memories, [SelfAttentionCache(empty, empty) for _ in memories])
+        # Keys and values of the sentence are read at every step: side by side in memory.
+        memories = [memory.contiguous() for memory in self.memories(encoded, spec)]
+        like = encoded.layers[-1]
+        sentences, room = like.size(0), beam * _FIRST_CAPACITY
+        caches = []
+        for layer in spec.layers:
+            heads = layer.self_attn_heads
+            shape = (sentences, heads, room, self.qkv_dim // heads)
+            caches.append(SelfAttentionCache(like.new_empty(shape), like.new_empty(shape)))
+        return DecoderState(memories, caches, Past(like.new_empty(sentences, beam, room)))
 
     def step(self, x: Tensor, spec: DecoderSpec, state: DecoderState) -> Tensor:
-        """One position for each of N rows (N, 1, D) → (N, 1, D); ``state`` is brought up to date."""
+        """One position for each hypothesis (B, beam, D) → (B, beam, D); ``state`` is brought up to date."""
+        bias = state.past.extend()
         for layer, layer_spec, memory, cache in zip(
             self.layers, spec.layers, state.memories, state.caches, strict=False
         ):
-            x = layer(x, layer_spec, memory, None, Dropout(), cache)
+            x = layer(x, layer_spec, memory, bias, Dropout(), cache)
         state.position += 1
         return x if self.final_norm is None else self.final_norm(x)
 

@@ -75,14 +75,14 @@ class Transformer(EncoderDecoder):
         return self._encode(source, self.architecture)
 
     def start(self, encoded: Encoded, beam: int) -> DecoderState:
-        """The decoding state before the first step, for ``beam`` hypotheses a sentence (N = B times beam rows)."""
+        """The decoding state before the first step, for ``beam`` hypotheses a sentence."""
         return self.decoder.start(encoded, self.architecture.decoder, beam)
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
-        """Logits (N, V) of the next token after ``tokens`` (N,); ``state`` is brought up to date."""
+        """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
         spec = self.architecture.decoder
-        x = self._embed_target(tokens[:, None], state.position, spec.embed_dim)
-        return self.output_embedding.logits(self.decoder.step(x, spec, state)[:, 0])
+        x = self._embed_target(tokens, self.decoder_positions(state.position, 1, spec.embed_dim))
+        return self.output_embedding.logits(self.decoder.step(x, spec, state))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` atomically."""

@@ -23,6 +23,7 @@ from hat.latency.settings import CallSettings, LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
 from hat.nn.device import choose_device
+from hat.nn.packed import DType
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
 from hat.training.validation import ValidationResult, validation_loss
@@ -57,6 +58,9 @@ class EvaluateConfig(Section):
     """Tokens of a batch, padding included."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    dtype: DType = "float32"
+    """Type of the matrix products while translating: ``bfloat16`` and ``int8`` are faster and round more; ``int8``
+    needs a CPU, ``float16`` a GPU."""
     threads: Threads | None = None
     """CPU threads for translating; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
@@ -86,7 +90,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.latency is not None:
         resolve(config.latency, "latency")  # now, so that a device that is not here is found out before the work
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
-    translator = Translator(net.to(device), codec)
+    translator = Translator(net.to(device), codec, config.dtype)
     started = time.perf_counter()
     found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
     seconds = time.perf_counter() - started
@@ -106,7 +110,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "perplexity": loss.perplexity if math.isfinite(loss.perplexity) else None,
         "parameters": sum(weight.numel() for weight in net.weights().values()),
         "translation_seconds": round(seconds, 3),
-        "decoding": config.decoding.model_dump(),
+        "decoding": {**config.decoding.model_dump(), "dtype": config.dtype},
         "latency": None if config.latency is None else _latency(net, config.latency),
     }
     if run is not None:

@@ -13,6 +13,7 @@ from hat.data.text import decode_line, lines_of, raw_lines
 from hat.decoding import BeamOptions, Translator
 from hat.errors import ConfigError
 from hat.nn.device import choose_device
+from hat.nn.packed import DType
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
 
@@ -36,6 +37,9 @@ class TranslateConfig(Section):
     """Lines read before the first is printed; more lines give fuller batches."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    dtype: DType = "float32"
+    """Type of the matrix products while translating: ``bfloat16`` and ``int8`` are faster and round more; ``int8``
+    needs a CPU, ``float16`` a GPU."""
     threads: Threads | None = None
     """CPU threads; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
@@ -54,7 +58,7 @@ def translate(config: TranslateConfig, output: TextIO | None = None) -> None:
     use_threads(config.threads)
     output = output or sys.stdout
     model, codec = load_model(config.model, config.architecture)
-    translator = Translator(model.to(choose_device(config.device)), codec)
+    translator = Translator(model.to(choose_device(config.device)), codec, config.dtype)
     interactive = config.input is None and sys.stdin.isatty()
     number = 0
     for lines in _chunks(_source_lines(config.input), 1 if interactive else config.lines_at_once):

@@ -70,8 +70,8 @@ def test_step_by_step_equals_all_at_once(seed: int) -> None:
         expected = net(source, target_in)
         state = net.start(net.encode(source), beam=1)
         for position in range(target_in.size(1)):
-            logits = net.step(target_in[:, position], state)
-            torch.testing.assert_close(logits, expected[:, position], rtol=1e-5, atol=1e-5)
+            logits = net.step(target_in[:, position, None], state)
+            torch.testing.assert_close(logits[:, 0], expected[:, position], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -84,16 +84,14 @@ def test_steps_follow_their_hypotheses(seed: int) -> None:
         state = net.start(net.encode(source), beam)
         written = [[[EOS_ID] for _ in range(beam)] for _ in sentences]
         for _ in range(5):
-            logits = net.step(torch.tensor([row[-1] for rows in written for row in rows]), state)
-            logits = logits.unflatten(0, (-1, beam))
+            logits = net.step(torch.tensor([[row[-1] for row in rows] for rows in written]), state)
             for sentence, rows, found in zip(sentences, written, logits, strict=True):
                 target_in = torch.tensor(rows)
                 expected = net(source[sentence].expand(beam, -1), target_in)[:, -1]
                 torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
             kept = sorted(rng.sample(range(len(sentences)), rng.randint(max(len(sentences) - 1, 1), len(sentences))))
-            state.select_sentences(torch.tensor(kept))
             parents = [[rng.randrange(beam) for _ in range(beam)] for _ in kept]
-            state.reorder(torch.tensor([row * beam + p for row, rows in zip(kept, parents, strict=True) for p in rows]))
+            state.follow(torch.tensor(parents), torch.tensor(kept) if len(kept) < len(sentences) else None)
             sentences = [sentences[row] for row in kept]
             written = [
                 [[*written[row][parent], rng.randrange(3, net.target_vocab_size)] for parent in rows]

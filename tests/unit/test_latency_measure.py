@@ -70,7 +70,7 @@ class Watch:
             return encode(net, source)
 
         def watched_step(net: Transformer, tokens: torch.Tensor, state: Any) -> torch.Tensor:
-            self.rows.append(len(tokens))
+            self.rows.append(tokens.numel())
             self.note(net)
             return step(net, tokens, state)
 

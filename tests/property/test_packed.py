@@ -1,0 +1,106 @@
+"""Packed models against the models they were made from, and the search for the best scores against topk."""
+
+import random
+
+import pytest
+import torch
+from random_models import random_batch, randomize
+from test_decoding import check_same, random_net, random_options
+
+from hat.decoding import beam_search
+from hat.decoding.beam import best
+from hat.errors import ConfigError, DataError
+from hat.nn import Transformer, packed
+from hat.nn.packed import pack
+from hat.space import SearchSpace
+
+WIDE = SearchSpace.model_validate(
+    {
+        "qkv_dim": 256,
+        "encoder": {"embed_dim": [256, 320], "num_layers": [1, 2], "ffn_dim": [512], "self_attn_heads": [4, 8]},
+        "decoder": {
+            "embed_dim": [256, 320], "num_layers": [1, 2], "ffn_dim": [512], "self_attn_heads": [4, 8],
+            "cross_attn_heads": [4, 8], "attended_encoder_layers": [1, 2],
+        },
+    }
+)  # fmt: skip
+
+
+def wide_net(seed: int) -> tuple[Transformer, random.Random]:
+    """A network whose matrices are large enough for every kernel."""
+    rng = random.Random(seed)
+    net = Transformer(WIDE.sample(rng), source_vocab_size=300, target_vocab_size=300)
+    randomize(net, torch.Generator().manual_seed(seed))
+    return net.eval(), rng
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_float32_is_the_same_but_for_rounding(seed: int) -> None:
+    net, rng = wide_net(seed)
+    source, target_in = random_batch(rng, net)
+    with torch.inference_mode():
+        torch.testing.assert_close(pack(net)(source, target_in), net(source, target_in), rtol=1e-4, atol=1e-4)
+    options = random_options(rng, beam=rng.randint(1, 5))
+    for found, expected in zip(beam_search(pack(net), source, options), beam_search(net, source, options), strict=True):
+        check_same(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_shape_can_be_packed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd widths, untied and tied vocabularies, both places of LayerNorm; every product with the other kernel."""
+    monkeypatch.setattr(packed, "_LEAST_WEIGHTS", 0)
+    net, rng = random_net(seed)
+    source, target_in = random_batch(rng, net)
+    with torch.inference_mode():
+        torch.testing.assert_close(pack(net)(source, target_in), net(source, target_in), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("int8", 0.99)])
+@pytest.mark.parametrize("seed", range(5))
+def test_lower_precision_is_near(seed: int, dtype: packed.DType, least: float) -> None:
+    net, rng = wide_net(seed)
+    if (problem := packed.why_not(dtype, torch.device("cpu"))) is not None:
+        pytest.skip(problem)
+    source, target_in = random_batch(rng, net)
+    with torch.inference_mode():
+        exact, near = net(source, target_in), pack(net, dtype)(source, target_in).float()
+    assert torch.nn.functional.cosine_similarity(near, exact, dim=-1).min() > least
+    assert not torch.equal(near, exact)
+
+
+def test_packing_leaves_the_model_as_it_is() -> None:
+    net, _ = wide_net(1)
+    before = {name: weight.clone() for name, weight in net.weights().items()}
+    pack(net, "bfloat16")
+    assert net.weights().keys() == before.keys()
+    assert all(torch.equal(weight, before[name]) for name, weight in net.weights().items())
+
+
+def test_float16_needs_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="float16 needs a GPU, device is cpu; use float32, bfloat16 or int8"):
+        pack(wide_net(1)[0], "float16")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_best_is_topk(seed: int) -> None:
+    """Also with ties, with hardly a finite score, and where the row is no whole number of blocks."""
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    rows, width, count = rng.randint(1, 4), rng.choice([3, 64, 1000, 5000, 9712]), rng.randint(1, 3)
+    scores = torch.randn(rows, width, generator=generator)
+    if rng.random() < 0.5:
+        scores = (scores * 2).round()
+    if rng.random() < 0.3:
+        scores[:, torch.randperm(width, generator=generator)[1:]] = float("-inf")
+    values, indices = best(scores, count)
+    assert torch.equal(values, scores.topk(count, dim=1).values)
+    assert torch.equal(scores.gather(1, indices), values)
+    assert all(len(set(row)) == count for row in indices.tolist())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_damaged_weights_end_the_search(dtype: packed.DType) -> None:
+    net, rng = wide_net(1)
+    with torch.no_grad():
+        net.decoder.layers[0].ffn.fc2.bias.fill_(float("nan"))
+    with pytest.raises(DataError, match="scores are not numbers"):
+        beam_search(pack(net, dtype), random_batch(rng, net)[0], random_options(rng, beam=3))
