@@ -51,7 +51,7 @@ def main() -> None:
     rows = [row(name, model, predictor) for name, model in models.items()]
     nets = [Transformer.from_pretrained(model) for model in models.values()]
     for values, ms in zip(rows, latencies_ms(nets, predictor), strict=True):
-        values["measured_ms"] = ms
+        values["measured_ms"] = round(ms, 2)
     show(rows, limit_ms)
     points = [Point(r["name"], r["measured_ms"], r["bleu"]) for r in rows]
     draw(PICTURE, {FOUND.parent: limit_ms}, points, "data/demo/test")

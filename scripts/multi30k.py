@@ -64,7 +64,7 @@ def main() -> None:
     rows = [row(model) for model in models]
     nets = [Transformer.from_pretrained(RUNS / model) for model in models]
     for values, ms in zip(rows, latencies_ms(nets, predictor), strict=True):
-        values["latency_ms"] = ms
+        values["latency_ms"] = round(ms, 2)
     text = table(rows, tiny_ms, args.updates)
     (RUNS / "table.md").write_text(text + "\n", encoding="utf-8")
     limits = {search_folder(share): limit_ms(share) for share in SHARES}

@@ -1,9 +1,16 @@
-"""Timing networks at the pace of a predictor's data set."""
+"""Timing networks at the pace of a predictor's data set.
 
+    python scripts/timing.py --predictor runs/demo/predictor ARCHITECTURE.json [...]
+
+prints the milliseconds of each architecture, with random weights, one a line.
+"""
+
+import argparse
 import statistics
 from collections.abc import Sequence
 
-from hat import Transformer
+from hat import Architecture, Transformer
+from hat.latency.measure import random_model
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.stopwatch import Stopwatch
 
@@ -19,4 +26,22 @@ def latencies_ms(nets: Sequence[Transformer], predictor: LatencyPredictor, round
     assert predictor.device is not None, "its data set was measured here"
     stopwatch = Stopwatch(predictor.device, predictor.anchor_ms)
     measured = [[stopwatch.read(net).latency_ms for net in nets] for _ in range(rounds)]
-    return [round(statistics.median(latencies), 2) for latencies in zip(*measured, strict=True)]
+    return [round(statistics.median(latencies), 3) for latencies in zip(*measured, strict=True)]
+
+
+def main() -> None:
+    """Print the latencies of architectures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--predictor", required=True)
+    parser.add_argument("architectures", nargs="+", metavar="ARCHITECTURE.json")
+    args = parser.parse_args()
+    predictor = LatencyPredictor.load(args.predictor)
+    assert predictor.device is not None, "its data set was measured here"
+    settings = predictor.device.settings
+    nets = [random_model(Architecture.from_json(path), settings) for path in args.architectures]
+    for ms in latencies_ms(nets, predictor):
+        print(ms)
+
+
+if __name__ == "__main__":
+    main()

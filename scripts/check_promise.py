@@ -1,0 +1,145 @@
+"""Does a search keep its promise? Many searches under random limits, and what each returns measured again.
+
+Run from the repository after ``make demo``, while nothing else runs on the machine:
+
+    python scripts/check_promise.py --searches 50
+
+A third of the limits is well within what the space can do, a third is tight, a third cannot be met. Every network that
+is returned is measured three times more, each time in a new process. Prints a table and writes it as Markdown.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from running import run_experiment
+
+from hat.latency.predictor import LatencyPredictor
+from hat.space import SearchSpace
+
+AGAIN = 3
+"""How often a returned network is measured again."""
+ENDS_WITHIN_S = 10.0
+"""Seconds after which a search under an impossible limit must have ended."""
+KINDS = {"feasible": (1.2, 2.5), "tight": (1.0, 1.15), "infeasible": (0.2, 0.95)}
+"""Ranges of the limits, as multiples of the fastest network's predicted latency."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one search came to."""
+
+    kind: str
+    limit_ms: float
+    seconds: float
+    found_ms: float | None
+    """What the search measured; None where it returned nothing."""
+    again_ms: tuple[float, ...]
+    error: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept: all measurements within the limit, or a quick error."""
+        if self.found_ms is None:
+            return "Traceback" not in self.error and (self.kind != "infeasible" or self.seconds < ENDS_WITHIN_S)
+        return max(self.again_ms) <= self.limit_ms
+
+    @property
+    def slack_percent(self) -> float | None:
+        """How far the returned network is below the limit, by the median of the new measurements."""
+        return 100 * (1 - statistics.median(self.again_ms) / self.limit_ms) if self.again_ms else None
+
+
+def main() -> None:
+    """Search, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/demo/search.yaml")
+    parser.add_argument("--space", default="configs/space/demo.yaml")
+    parser.add_argument("--predictor", default="runs/demo/predictor")
+    parser.add_argument("--output", type=Path, default=Path("runs/promise"))
+    parser.add_argument("--searches", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    predictor = LatencyPredictor.load(args.predictor)
+    fastest_ms = predictor.predict_ms(SearchSpace.from_yaml(args.space).smallest())
+    rng = random.Random(args.seed)
+    outcomes = []
+    for number in range(args.searches):
+        kind = list(KINDS)[number % len(KINDS)]
+        limit_ms = round(fastest_ms * rng.uniform(*KINDS[kind]), 3)
+        outcomes.append(attempt(args, number, kind, limit_ms))
+        print(row(number, outcomes[-1]), file=sys.stderr, flush=True)
+    text = table(outcomes)
+    (args.output / "promise.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def attempt(args: argparse.Namespace, number: int, kind: str, limit_ms: float) -> Outcome:
+    """One search, and the measurements of what it returns."""
+    output = args.output / f"{number:03}"
+    settings = [
+        f"output={output}",
+        f"scores={args.output}/scores.jsonl",
+        f"predictor={args.predictor}",
+        f"seed={number}",
+    ]
+    started = time.monotonic()
+    done = run("-m", "hat.cli.search", args.config, "--latency", f"{limit_ms}ms", *settings)
+    seconds = time.monotonic() - started
+    if done.returncode:
+        if done.returncode != 2:
+            sys.exit(f"check_promise: a search ended with status {done.returncode}:\n{done.stderr}")
+        return Outcome(kind, limit_ms, seconds, None, (), done.stderr.strip().splitlines()[-1])
+    path = output / "architecture.json"
+    found_ms = json.loads(path.read_text(encoding="utf-8"))["found"]["measured_ms"]
+    timing = str(Path(__file__).with_name("timing.py"))
+    again = [run(timing, "--predictor", args.predictor, str(path)) for _ in range(AGAIN)]
+    return Outcome(kind, limit_ms, seconds, found_ms, tuple(float(process.stdout) for process in again), "")
+
+
+def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    """A new Python process."""
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+
+
+def row(number: int, outcome: Outcome) -> str:
+    """One line of the table."""
+    kept = "yes" if outcome.kept else "NO"
+    if outcome.found_ms is None:
+        return (
+            f"| {number} | {outcome.kind} | {outcome.limit_ms:.2f} | - | - | - | {outcome.seconds:.1f} | {kept} "
+            f"| {outcome.error} |"
+        )
+    again = ", ".join(f"{ms:.2f}" for ms in outcome.again_ms)
+    return (
+        f"| {number} | {outcome.kind} | {outcome.limit_ms:.2f} | {outcome.found_ms:.2f} | {again} "
+        f"| {outcome.slack_percent:.1f} | {outcome.seconds:.1f} | {kept} | |"
+    )
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """All outcomes and their summary as Markdown."""
+    slacks = [outcome.slack_percent for outcome in outcomes if outcome.slack_percent is not None]
+    kept, returned = sum(outcome.kept for outcome in outcomes), len(slacks)
+    slack = f"{statistics.median(slacks):.1f} %" if slacks else "-"
+    slowest = max((o.seconds for o in outcomes if o.kind == "infeasible"), default=0.0)
+    return "\n".join(
+        [
+            f"{kept} of {len(outcomes)} searches kept their promise; {returned} returned a network, with a median "
+            f"slack of {slack}. The slowest search under an impossible limit ended after {slowest:.1f} s.",
+            "",
+            "| search | limit | limit ms | measured ms | measured again ms | slack % | seconds | kept | error |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(row(number, outcome) for number, outcome in enumerate(outcomes)),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run_experiment("check_promise", main)
