@@ -29,7 +29,7 @@ _FORMATS: dict[str, dict[str, None]] = {
 """What a file may be, and what says when and by what version it was made: the same drawing is the same file."""
 
 # In points.
-_WIDEST, _BETWEEN, _MARGIN = 112.0, 54.0, 8.0
+_WIDEST, _BETWEEN, _MARGIN = 106.0, 50.0, 8.0
 _STRIP, _LEAST_FFN, _MOST_FFN, _GAP = 15.0, 14.0, 34.0, 9.0
 _BELOW, _TITLE = 62.0, 22.0
 
@@ -67,7 +67,8 @@ def draw_architecture(
 def architecture_figure(architecture: Architecture, title: str = "", beside: Sequence[Architecture] = ()) -> "Figure":
     """The drawing as a figure of matplotlib; arguments as of :func:`draw_architecture`.
 
-    The group of every layer has an id in the SVG: ``encoder-layer-1``, ``decoder-layer-1`` and so on.
+    In the SVG, the group of every layer has an id, ``encoder-layer-1`` or ``decoder-layer-1``, and so has every line:
+    ``decoder-layer-1-attends-6``, the number being the encoder layer's.
     """
     from matplotlib.figure import Figure
 
@@ -75,7 +76,8 @@ def architecture_figure(architecture: Architecture, title: str = "", beside: Seq
     encoder, decoder = architecture.encoder.layers, architecture.decoder.layers
     width = 2 * _MARGIN + 2 * _WIDEST + _BETWEEN
     top = _BELOW + scale.height + (_TITLE if title else 0) + _MARGIN
-    figure = Figure(figsize=(width / 72, top / 72), layout=None)
+    figure = Figure(figsize=(width / 72, top / 72))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, top))
     axes.set_axis_off()
@@ -87,9 +89,10 @@ def architecture_figure(architecture: Architecture, title: str = "", beside: Seq
         left + scale.width(architecture.encoder.embed_dim) / 2,
         right - scale.width(architecture.decoder.embed_dim) / 2,
     )
-    for layer, end in zip(decoder, inputs, strict=True):
+    for number, (layer, end) in enumerate(zip(decoder, inputs, strict=True), 1):
         for back in range(layer.attended_encoder_layers):
-            painter.attention((edges[0], outputs[-1 - back]), (edges[1], end), back)
+            name = f"decoder-layer-{number}-attends-{len(encoder) - back}"
+            painter.attention((edges[0], outputs[-1 - back]), (edges[1], end), back, name)
     painter.legend(max(layer.attended_encoder_layers for layer in decoder))
     if title:
         painter.text(_MARGIN, top - _MARGIN - 4, short(printable(title), 46), size=9.5, weight="bold", ha="left")
@@ -154,7 +157,7 @@ class _Painter:
             self.box(middle, bottom + 0.7, mark - min(2.0, 0.3 * mark), 2.0, colour)
         self.text(centre, bottom + _STRIP / 2 + 1, f"{heads} head{'s' if heads > 1 else ''}")
 
-    def attention(self, start: tuple[float, float], end: tuple[float, float], back: int) -> None:
+    def attention(self, start: tuple[float, float], end: tuple[float, float], back: int, gid: str) -> None:
         """A line from an encoder layer to a decoder layer that attends it."""
         from matplotlib.patches import FancyArrowPatch
         from matplotlib.path import Path as Curve
@@ -166,7 +169,7 @@ class _Painter:
         arrow = FancyArrowPatch(
             path=curve, arrowstyle="-|>,head_length=3.2,head_width=1.7", color=colour, linewidth=1.0, alpha=0.85
         )
-        arrow.set_gid(f"attends-{back + 1}")
+        arrow.set_gid(gid)
         self.axes.add_patch(arrow)
 
     def legend(self, attended: int) -> None:
@@ -179,7 +182,7 @@ class _Painter:
         ):
             self.box(x + 4, 24, 8, 8, colour, edge)
             self.text(x + 12, 28, name, ha="left", size=7.5, color="muted")
-            x += 84
+            x += 82
         x = _MARGIN
         names = ["last", *(f"{back} before" for back in range(1, attended))]
         self.text(x, 10, "attends encoder layer:", ha="left", size=7.5, color="muted")

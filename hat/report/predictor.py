@@ -121,7 +121,7 @@ def _errors(run: Run, comparison: Comparison, error: float | None) -> Picture:
         if error is not None:
             axes.axhspan(-100 * error, 100 * error, color=light("slate-tint"), alpha=0.8, linewidth=0)
         _points(axes, comparison, predicted_ms, off)
-        axes.set(xlabel="predicted latency (ms)", ylabel="measured: longer than predicted (%)")
+        axes.set(xlabel="predicted latency (ms)", ylabel="longer than predicted (%)")
 
     caption = "" if error is None else f"Shaded: the 90 % band, ±{percent(100 * error)} of the prediction."
     description = "By how much measurements differ from predictions, in percent of the prediction."

@@ -35,6 +35,7 @@ _FILES: dict[str, Kind] = {
 }
 """What tells a folder whose ``run.json`` is not there: copied without it, or of a search that still runs."""
 _MODELS: dict[str, Kind] = {"hat.super_transformer/1": "super", "hat.transformer/1": "sub"}
+_ORDER = list(_COMMANDS.values())
 _NO_RUNS = ("checkpoints", "tokenizer", "tensorboard")
 _DEPTH = 3  # how far below a folder runs are looked for
 _KNOWN = ("command", "version", "commit", "seed", "host", "machine", "python", "started", "seconds")
@@ -85,7 +86,7 @@ class Run:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in these folders: each is a run folder, or holds some; a run's own folder may hold others.
+    """The runs in these folders, in the order of a pipeline: each folder is one of a run, or holds some, or both.
 
     Raises:
         DataError: if a folder is missing or holds no run, or a file of a run is damaged.
@@ -101,6 +102,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             problem = "holds none of their files" if any(folder.iterdir()) else "is empty"
             raise DataError(f"{folder}: must be a folder that a hat command wrote, or hold such folders; {problem}.")
         found |= {run.path.resolve(): run for run in runs if run.path.resolve() not in found}
+    found = dict(sorted(found.items(), key=lambda item: _ORDER.index(item[1].kind)))
     common = Path(os.path.commonpath([path.parent for path in found]))
     names = [printable(path.relative_to(common).as_posix()) for path in found]
     keys = unique(map(slug, names))
