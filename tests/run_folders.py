@@ -141,7 +141,7 @@ def write_evaluation(folder: Path, model: Path, bleu: float, latency_ms: float |
 def write_everything(runs: Path) -> Path:
     """One run of every kind, two of some."""
     first, second = architectures(2, seed=3)
-    data = [{"event": "split", "split": "train", "sentences": 4321, "source_tokens": 98765}]
+    data = [{"event": "split", "split": "train", "sentences": 4321, "source_tokens": 98765, "dropped": {"too_long": 7}}]
     write_run(runs / "data", "hat-prepare", {"output": "data"}, data)
     write_super(runs / "super")
     write_latency(runs / "latency")

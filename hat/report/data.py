@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hat.config import flatten
 from hat.report.document import Block, Section, Table
 from hat.report.records import number
 from hat.report.runs import Run, of_kind, record
@@ -15,15 +16,15 @@ def data_section(runs: Sequence[Run]) -> Section | None:
 
 
 def _one(run: Run) -> Section:
-    splits = run.named("split")
+    splits = [flatten(line) for line in run.named("split")]  # what was left out is counted by its reason
     names = [name for name in dict.fromkeys(key for line in splits for key in line) if name not in _NO_NUMBERS]
     where = f"{run.path}/metrics.jsonl"
     rows = tuple(
         (printable(line.get("split")), *(whole(number(line, name, where)) for name in names)) for line in splits
     )
-    table = Table(("split", *(printable(name).replace("_", " ") for name in names)), rows)
+    table = Table(("split", *(printable(name).replace("_", " ").replace(".", ": ") for name in names)), rows)
     blocks: list[Block] = [table] if rows else []
-    return Section(run.name, (*blocks, record(run)))
+    return Section(run.name, (*blocks, *record(run)))
 
 
 _NO_NUMBERS = ("time", "event", "split")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hat.artifacts import read_json
 from hat.latency.predictor import LatencyPredictor
-from hat.report.document import Block, Folded, Gallery, Note, Picture, Section, Table, Text
+from hat.report.document import Block, Gallery, Note, Picture, Section, Table, Text
 from hat.report.records import any_finite, number, plottable, section
 from hat.report.runs import Run, of_kind, record
 from hat.report.search import read_found
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVALUATION_FILE = "evaluation.json"
 MEASURED, FOUND, PREDICTED = "measured with it", "measured by the search", "predicted"
 """Where a model's latency is from."""
+_LABEL_SIZE = 7.5  # points
 _MARKERS = {MEASURED: "o", FOUND: "D", PREDICTED: "s"}
 
 
@@ -73,8 +74,8 @@ def evaluation_section(runs: Sequence[Run]) -> Section | None:
     if pictures:
         blocks.append(Gallery(tuple(pictures)))
     blocks += _tables(evaluations)
-    folded = [Folded(f"{run.name}: how it was run", record(run).blocks) for run in evaluated]
-    return Section("Quality of the trained models", (*blocks, *folded))
+    blocks += [block for run in evaluated for block in record(run, f"{run.name}: how it was run")]
+    return Section("Quality of the trained models", tuple(blocks))
 
 
 def read_evaluations(runs: Sequence[Run]) -> list[Evaluation]:
@@ -104,21 +105,45 @@ def draw_quality(axes: "Axes", points: Sequence[Point], limits_ms: Mapping[str, 
     """
     for index, (name, limit_ms) in enumerate(limits_ms.items()):
         axes.axvline(limit_ms, color=series_colour(index), linestyle="--", linewidth=1.1, label=label(name))
-    for index, point in enumerate(sorted(points, key=lambda point: point.latency_ms)):
+    axes.margins(x=0.25, y=0.2)
+    for point in points:
         face = light("paper") if point.source == PREDICTED else light("ink")
         axes.plot(
             [point.latency_ms], [point.bleu], _MARKERS[point.source], color=light("ink"), markerfacecolor=face,
             markersize=5.5, zorder=3,
         )  # fmt: skip
-        above = index % 2 == 0  # neighbours must not write over each other
+    for point, above in zip(points, _label_heights(axes, points), strict=True):
         axes.annotate(
-            label(point.name), (point.latency_ms, point.bleu), (0, 7 if above else -7), textcoords="offset points",
-            ha="center", va="bottom" if above else "top", fontsize=7.5,
+            label(point.name), (point.latency_ms, point.bleu), (0, above), textcoords="offset points",
+            ha="center", va="center", fontsize=_LABEL_SIZE,
         )  # fmt: skip
-    axes.margins(x=0.25, y=0.2)
     axes.set(xlabel="latency (ms)", ylabel="BLEU (tokenised)")
     if limits_ms:
         axes.legend(loc="best")
+
+
+def _label_heights(axes: "Axes", points: Sequence[Point]) -> list[float]:
+    """How far above its point every name goes, in points, so that they do not write over each other or over points."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    width, height = (72 * pixels / axes.figure.dpi for pixels in (axes.bbox.width, axes.bbox.height))
+    places = [
+        (width * (point.latency_ms - left) / (right - left), height * (point.bleu - bottom) / (top - bottom))
+        for point in points
+    ]
+    taken = [(x, y, _LABEL_SIZE, _LABEL_SIZE) for x, y in places]  # middle, width and height
+    heights = []
+    for point, (x, y) in zip(points, places, strict=True):
+        wide = 0.55 * _LABEL_SIZE * len(label(point.name))
+
+        def collisions(above: float, x: float = x, y: float = y, wide: float = wide) -> int:
+            return sum(
+                abs(x - other_x) < (wide + other_wide) / 2 and abs(y + above - other_y) < (_LABEL_SIZE + high) / 2
+                for other_x, other_y, other_wide, high in taken
+            )
+
+        heights.append(min((10.0, -10.0, 19.0, -19.0), key=collisions))
+        taken.append((x, y + heights[-1], wide, _LABEL_SIZE))
+    return heights
 
 
 def _pictures(evaluations: Sequence[Evaluation], runs: Sequence[Run]) -> list[Picture]:

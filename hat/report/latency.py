@@ -81,7 +81,7 @@ def _one(run: Run) -> Section:
             pictures.append(_residuals(run, latency, latency.findings))
         blocks += [Gallery(tuple(pictures)), _statistics(latency), *_findings(latency)]
     device = _device(run.path / DEVICE_FILE)
-    return Section(run.name, (*blocks, *device, record(run)))
+    return Section(run.name, (*blocks, *device, *record(run)))
 
 
 def _statistics(latency: LatencyRun) -> Table:
@@ -105,7 +105,10 @@ def _findings(latency: LatencyRun) -> list[Block]:
     findings = latency.findings
     if findings is None:
         return [Text("Too few rows to look for disturbed ones.")]
-    words = f"Noise of single rows: {percent(findings.noise_percent)}; no predictor can be closer than that. "
+    words = (
+        f"Noise of single rows: {percent(findings.noise_percent)} (standard deviation). The errors of a perfect "
+        "predictor would average about four fifths of it. "
+    )
     if not findings.shifted and not findings.outliers:
         return [Text(words + "No stretch of rows is shifted, and no single row is far off.")]
     blocks: list[Block] = [

@@ -10,7 +10,7 @@ from hat.report.predictor import METRICS_FILE
 from hat.report.records import number, section
 from hat.report.runs import Run, of_kind
 from hat.report.search import read_found
-from hat.report.wording import NONE, decimal, duration, milliseconds, moment, percent, printable, whole
+from hat.report.wording import decimal, duration, milliseconds, moment, percent, printable, whole
 
 _WHAT = {
     "data": "data",
@@ -86,8 +86,8 @@ def _predictors(runs: Sequence[Run]) -> list[Tile]:
         test = section(read_json(path, "a predictor's metrics"), "test", path)
         error, rows = number(test, "mape_percent", path), number(test, "rows", path)
         if error is not None:
-            note = f"mean error on {NONE if rows is None else whole(rows)} test rows"
-            tiles.append(Tile(f"{run.name}, of latencies", percent(error), note))
+            note = f"mean error of the predicted latency, {whole(rows)} test rows"
+            tiles.append(Tile(run.name, percent(error), note))
     return tiles
 
 
@@ -100,5 +100,5 @@ def _latencies(runs: Sequence[Run]) -> list[Tile]:
         noise = "" if latency.findings is None else f", noise {percent(latency.findings.noise_percent)}"
         values = latency.data.latency_ms()
         spread = f"{milliseconds(float(values.min()))} to {milliseconds(float(values.max()))} ms"
-        tiles.append(Tile(run.name, f"{len(values):,} networks", spread + noise))
+        tiles.append(Tile(run.name, f"{len(values):,} rows", spread + noise))
     return tiles

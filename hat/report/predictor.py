@@ -62,7 +62,7 @@ def _one(run: Run) -> Section:
         if comparison.test_rows is None:
             blocks.append(Text("Which rows were set aside for the test cannot be told (any more)."))
     blocks.append(_metrics(run, predictor, metrics, comparison))
-    return Section(run.name, (*blocks, Folded("What it was trained on", (_ranges(predictor),)), record(run)))
+    return Section(run.name, (*blocks, Folded("What it was trained on", (_ranges(predictor),)), *record(run)))
 
 
 def compare(run: Run, predictor: LatencyPredictor, data: LatencyDataset, metrics: dict[str, object]) -> Comparison:

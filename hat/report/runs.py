@@ -115,8 +115,8 @@ def of_kind(runs: Sequence[Run], *kinds: Kind) -> list[Run]:
     return [run for run in runs if run.kind in kinds]
 
 
-def record(run: Run) -> Folded:
-    """What ``run.json`` and ``config.yaml`` say, to be unfolded."""
+def record(run: Run, title: str = "How it was run: record and settings") -> tuple[Block, ...]:
+    """What ``run.json`` and ``config.yaml`` say, to be unfolded; nothing where neither is there."""
     where = f"{run.path}/run.json"
     cost = [(printable(key).replace("_", " "), _value(run.info[key])) for key in run.info if key not in _KNOWN]
     rows = [
@@ -133,7 +133,7 @@ def record(run: Run) -> Folded:
     blocks: list[Block] = [Facts(tuple(rows))] if run.info else []
     if run.config_text:
         blocks.append(Code(run.config_text))
-    return Folded("How it was run: record and settings" if run.info else "Settings", tuple(blocks))
+    return (Folded(title, tuple(blocks)),) if blocks else ()
 
 
 def _value(value: object) -> str:

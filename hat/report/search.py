@@ -77,7 +77,7 @@ def search_section(runs: Sequence[Run]) -> Section | None:
         blocks.append(Gallery(tuple(pictures)))
     if found:
         blocks += [_found_table(found), _sizes_table(found), Text(_COUNTED)]
-    blocks += [Section(run.name, (*_front_table(fronts.get(run, [])), record(run))) for run in searches]
+    blocks += [Section(run.name, (*_front_table(fronts.get(run, [])), *record(run))) for run in searches]
     return Section("Search", tuple(blocks))
 
 

@@ -146,7 +146,19 @@ def svg_of(figure: "Figure") -> str:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(content, format="svg", metadata=nothing)
     svg = content.getvalue()
-    return svg[svg.index("<svg") :].strip()
+    return _POINTS.sub(_with_one_style, svg[svg.index("<svg") :].strip())
+
+
+_POINTS = re.compile(r"<g( clip-path=\"[^\"]*\")>((?:\s*<use [^>]*/>)+)\s*</g>")
+_POINT_STYLE = re.compile(r" (style=\"[^\"]*\")/>")
+
+
+def _with_one_style(points: re.Match[str]) -> str:
+    """A group of points without the style that matplotlib repeats at each of them, if they have only one."""
+    styles = set(_POINT_STYLE.findall(points[2]))
+    if len(styles) != 1:
+        return points[0]
+    return f"<g{points[1]} {styles.pop()}>{_POINT_STYLE.sub('/>', points[2])}</g>"
 
 
 def inline(svg: str, prefix: str) -> str:

@@ -88,7 +88,7 @@ def _one(run: Run) -> Section:
     )
     if rows:
         blocks.append(Table(("validated", "loss", "nll", "perplexity"), rows))
-    return Section(run.name, (*blocks, record(run)))
+    return Section(run.name, (*blocks, *record(run)))
 
 
 def _losses_picture(run: Run, trained: Curve) -> Picture:
