@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from hat.report.evaluation import Point, draw_quality
 from hat.report.runs import find_runs
-from hat.report.search import draw_convergence, read_convergence
+from hat.report.search import draw_convergence
+from hat.report.search_run import read_searches
 from hat.report.theme import drawing, light
 
 
@@ -20,7 +21,8 @@ def draw(path: Path, searches: Mapping[Path, float], points: Sequence[Point], te
         points: the models.
         test_set: on what their BLEU is.
     """
-    curves = [curve for run in find_runs(list(searches)) if (curve := read_convergence(run)) is not None]
+    found = read_searches(find_runs(list(searches)))
+    curves = [search.convergence for search in found if search.convergence is not None]
     with drawing():
         figure = Figure(figsize=(10, 4))
         left, right = figure.subplots(1, 2)

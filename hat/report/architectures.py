@@ -4,23 +4,22 @@ from collections.abc import Sequence
 
 from hat.report.document import Gallery, Picture, Section
 from hat.report.drawing import architecture_figure
-from hat.report.evaluation import model_architecture
+from hat.report.evaluation_run import model_architecture
 from hat.report.runs import Run, of_kind
-from hat.report.search import read_found
+from hat.report.search_run import SearchRun
 from hat.report.theme import drawing, svg_of
 from hat.report.wording import milliseconds
 from hat.space import Architecture
 
 
-def architectures_section(runs: Sequence[Run]) -> Section | None:
+def architectures_section(runs: Sequence[Run], searches: Sequence[SearchRun]) -> Section | None:
     """What searches found, and what else was trained; None when there is nothing."""
     names: dict[Architecture, list[str]] = {}
-    for run in of_kind(runs, "search"):
-        found = read_found(run)
-        if found is not None:
-            limit_ms = found.number("limit_ms")
+    for search in searches:
+        if search.found is not None:
+            limit_ms = search.found.number("limit_ms")
             limit = "" if limit_ms is None else f" (limit {milliseconds(limit_ms)} ms)"
-            names.setdefault(found.architecture, []).append(f"{run.name}{limit}")
+            names.setdefault(search.found.architecture, []).append(f"{search.run.name}{limit}")
     for run in of_kind(runs, "sub"):
         architecture = model_architecture(run.path)
         if architecture is not None:

@@ -1,26 +1,19 @@
 """Latency data sets: how long networks take, how steady the machine was, and which rows are not like the others."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from hat.artifacts import read_json, read_text
+from hat.artifacts import read_json
 from hat.config import flatten
-from hat.errors import DataError
-from hat.latency.cost_model import CostModelOptions, fit_cost_model
-from hat.latency.dataset import LatencyDataset
-from hat.latency.lint import Findings, check_latencies
+from hat.latency.lint import Findings
 from hat.latency.settings import DEVICE_FILE
 from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Section, Table, Text
-from hat.report.runs import Run, of_kind, record
+from hat.report.latency_run import FloatArray, LatencyData, off_percent
+from hat.report.runs import Run, record
 from hat.report.theme import chart, light
 from hat.report.wording import decimal, milliseconds, percent, printable, whole
 from hat.space.encoding import FEATURE_NAMES
@@ -28,47 +21,17 @@ from hat.space.encoding import FEATURE_NAMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
-
-DATA_FILE = "latency.csv"
 _DEPTH = FEATURE_NAMES.index("decoder_layer_num")
 _MOST_OUTLIERS = 20
 
 
-@dataclass(frozen=True)
-class LatencyRun:
-    """A data set and what there is to say about it."""
-
-    data: LatencyDataset
-    findings: Findings | None
-    """None where there are too few rows to tell."""
-    anchor_ms: FloatArray | None
-    """Shape (n,): what the anchor took beside every row, as it was measured."""
-    minutes: FloatArray | None
-    """Shape (n,): when rows were measured, after the first; None where the file does not say."""
-
-
-def read_latency(run: Run) -> LatencyRun | None:
-    """The data set of a run; None when no row is there yet. Raises DataError when it is damaged."""
-    path = run.path / DATA_FILE
-    if not run.finished and (not path.exists() or len(read_text(path, "a latency data set (CSV)").split("\n")) < 3):
-        return None
-    data = LatencyDataset.load(path)
-    try:
-        findings = check_latencies(data.features, data.latency_ms())
-    except DataError:  # too few rows
-        findings = None
-    return LatencyRun(data, findings, *_anchor(path, len(data)))
-
-
-def latency_section(runs: Sequence[Run]) -> Section | None:
+def latency_section(latencies: Sequence[tuple[Run, LatencyData | None]]) -> Section | None:
     """All latency data sets; None when there are none."""
-    parts = tuple(_one(run) for run in of_kind(runs, "latency"))
+    parts = tuple(_one(run, latency) for run, latency in latencies)
     return Section("Latency on the device", parts) if parts else None
 
 
-def _one(run: Run) -> Section:
-    latency = read_latency(run)
+def _one(run: Run, latency: LatencyData | None) -> Section:
     blocks: list[Block] = []
     if not run.finished:
         rows, samples = 0 if latency is None else len(latency.data), run.config.get("samples")
@@ -84,7 +47,7 @@ def _one(run: Run) -> Section:
     return Section(run.name, (*blocks, *device, *record(run)))
 
 
-def _statistics(latency: LatencyRun) -> Table:
+def _statistics(latency: LatencyData) -> Table:
     data = latency.data
     columns = ("latency, ms", "rows", "fastest", "median", "mean", "90th percentile", "slowest")
     series: dict[str, FloatArray] = {
@@ -101,7 +64,7 @@ def _statistics(latency: LatencyRun) -> Table:
     return Table(columns, tuple(rows))
 
 
-def _findings(latency: LatencyRun) -> list[Block]:
+def _findings(latency: LatencyData) -> list[Block]:
     findings = latency.findings
     if findings is None:
         return [Text("Too few rows to look for disturbed ones.")]
@@ -127,7 +90,7 @@ def _findings(latency: LatencyRun) -> list[Block]:
     return [*blocks, table if len(found) <= _MOST_OUTLIERS else Folded(f"All {len(found)} findings", (table,))]
 
 
-def _distribution(run: Run, latency: LatencyRun) -> Picture:
+def _distribution(run: Run, latency: LatencyData) -> Picture:
     values = latency.data.latency_ms()
 
     def draw(axes: "Axes") -> None:
@@ -146,7 +109,7 @@ def _distribution(run: Run, latency: LatencyRun) -> Picture:
     return chart(f"distribution-{run.key}", "Latencies", description, draw, caption)
 
 
-def _by_depth(run: Run, latency: LatencyRun) -> Picture:
+def _by_depth(run: Run, latency: LatencyData) -> Picture:
     data = latency.data
     depth = data.features[:, _DEPTH]
 
@@ -167,7 +130,7 @@ def _by_depth(run: Run, latency: LatencyRun) -> Picture:
     return chart(f"depth-{run.key}", "By decoder depth", description, draw, caption)
 
 
-def _anchor_picture(run: Run, latency: LatencyRun, anchor_ms: FloatArray) -> Picture:
+def _anchor_picture(run: Run, latency: LatencyData, anchor_ms: FloatArray) -> Picture:
     rows = np.arange(len(anchor_ms), dtype=np.float64)
     places, axis = (rows, "row") if latency.minutes is None else (latency.minutes, "minutes after the first row")
     low, median, high = (float(np.quantile(anchor_ms, share)) for share in (0.05, 0.5, 0.95))
@@ -186,8 +149,8 @@ def _anchor_picture(run: Run, latency: LatencyRun, anchor_ms: FloatArray) -> Pic
     return chart(name, "The machine's pace", "Time of the anchor network over the measuring.", draw, caption)
 
 
-def _residuals(run: Run, latency: LatencyRun, findings: Findings) -> Picture:
-    off = _off_percent(latency.data, findings)
+def _residuals(run: Run, latency: LatencyData, findings: Findings) -> Picture:
+    off = off_percent(latency.data, findings)
     rows = np.arange(len(off))
     outliers = [outlier.row for outlier in findings.outliers]
 
@@ -206,34 +169,6 @@ def _residuals(run: Run, latency: LatencyRun, findings: Findings) -> Picture:
     )
     description = f"How much longer each row took than expected; {len(findings.shifted)} stretches are shifted."
     return chart(f"noise-{run.key}", "Noise and disturbed rows", description, draw, caption)
-
-
-def _off_percent(data: LatencyDataset, findings: Findings) -> FloatArray:
-    """How much longer than expected every row took, (n,), percent."""
-    calm = np.ones(len(data), dtype=bool)
-    for stretch in findings.shifted:
-        calm[stretch.first_row : stretch.last_row + 1] = False
-    calm[[outlier.row for outlier in findings.outliers]] = False
-    latency_ms = data.latency_ms()
-    model = fit_cost_model((data.features[calm], latency_ms[calm]), CostModelOptions())
-    off = np.log(latency_ms / model.predict_ms(data.features))
-    return np.asarray(100 * np.expm1(off - np.median(off[calm])))
-
-
-def _anchor(path: Path, rows: int) -> tuple[FloatArray | None, FloatArray | None]:
-    """What the anchor took beside every row, and when that was, where the file says so."""
-    # The data set has checked the file, line by line; it gives latencies without what the anchor took.
-    lines = csv.DictReader(io.StringIO(read_text(path, "a latency data set (CSV)").removeprefix("\ufeff")))
-    table = [row for row in lines if any(row.values())]
-    columns = {name.strip(): name for name in lines.fieldnames or ()}
-    if "anchor_ms" not in columns or len(table) != rows:
-        return None, None
-    anchor_ms = np.array([float(row[columns["anchor_ms"]]) for row in table])
-    try:
-        times = [datetime.strptime(row[columns["time"]], "%Y-%m-%dT%H:%M:%SZ").timestamp() for row in table]
-    except (KeyError, ValueError):
-        return anchor_ms, None
-    return anchor_ms, (np.array(times) - times[0]) / 60
 
 
 def _device(path: Path) -> list[Block]:

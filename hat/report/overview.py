@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from hat.artifacts import read_json
 from hat.report.document import Section, Table, Tile, Tiles
-from hat.report.evaluation import read_evaluations
-from hat.report.latency import read_latency
-from hat.report.predictor import METRICS_FILE
-from hat.report.records import number, section
-from hat.report.runs import Run, of_kind
-from hat.report.search import read_found
+from hat.report.evaluation_run import Evaluation
+from hat.report.latency_run import LatencyData
+from hat.report.predictor_run import PredictorRun
+from hat.report.records import number
+from hat.report.runs import Run
+from hat.report.search_run import SearchRun
 from hat.report.wording import decimal, duration, milliseconds, moment, percent, printable, whole
 
 _WHAT = {
@@ -23,9 +22,15 @@ _WHAT = {
 }
 
 
-def overview_section(runs: Sequence[Run]) -> Section:
+def overview_section(
+    runs: Sequence[Run],
+    searches: Sequence[SearchRun],
+    evaluations: Sequence[Evaluation],
+    predictors: Sequence[PredictorRun],
+    latencies: Sequence[tuple[Run, LatencyData | None]],
+) -> Section:
     """What the report is about."""
-    tiles = tuple(tile for make in (_found, _quality, _predictors, _latencies) for tile in make(runs))
+    tiles = (*_found(searches), *_quality(evaluations), *_predictors(predictors), *_latencies(latencies))
     table = Table(_COLUMNS, tuple(map(_row, runs)), text_columns=len(_COLUMNS))
     return Section("At a glance", (Tiles(tiles), table) if tiles else (table,))
 
@@ -47,10 +52,10 @@ def _row(run: Run) -> tuple[str, ...]:
     )
 
 
-def _found(runs: Sequence[Run]) -> list[Tile]:
+def _found(searches: Sequence[SearchRun]) -> list[Tile]:
     tiles = []
-    for run in of_kind(runs, "search"):
-        found = read_found(run)
+    for search in searches:
+        found = search.found
         if found is None:
             continue
         measured_ms, predicted_ms = found.number("measured_ms"), found.number("predicted_ms")
@@ -58,7 +63,7 @@ def _found(runs: Sequence[Run]) -> list[Tile]:
         how = "predicted only" if measured_ms is None else "measured"
         tiles.append(
             Tile(
-                f"{run.name}, limit {milliseconds(found.number('limit_ms'))} ms",
+                f"{search.run.name}, limit {milliseconds(found.number('limit_ms'))} ms",
                 f"{milliseconds(shown)} ms",
                 f"{how}, loss {decimal(found.number('validation_loss'), 4)}, {found.architecture}",
             )
@@ -66,35 +71,30 @@ def _found(runs: Sequence[Run]) -> list[Tile]:
     return tiles
 
 
-def _quality(runs: Sequence[Run]) -> list[Tile]:
+def _quality(evaluations: Sequence[Evaluation]) -> list[Tile]:
     """The best model on every test set."""
     tiles = []
-    evaluations = [(bleu, one) for one in read_evaluations(runs) if (bleu := one.bleu("tokenized")) is not None]
-    for test_set in dict.fromkeys(one.test_set for _, one in evaluations):
-        scores = [(bleu, one) for bleu, one in evaluations if one.test_set == test_set]
+    scored = [(bleu, one) for one in evaluations if (bleu := one.bleu("tokenized")) is not None]
+    for test_set in dict.fromkeys(one.test_set for _, one in scored):
+        scores = [(bleu, one) for bleu, one in scored if one.test_set == test_set]
         best, model = max(scores, key=lambda pair: pair[0])
         tiles.append(Tile(f"best BLEU, {test_set}", decimal(best), f"tokenised, {model.name}"))
     return tiles
 
 
-def _predictors(runs: Sequence[Run]) -> list[Tile]:
+def _predictors(predictors: Sequence[PredictorRun]) -> list[Tile]:
     tiles = []
-    for run in of_kind(runs, "predictor"):
-        path = run.path / METRICS_FILE
-        if not path.exists():
-            continue
-        test = section(read_json(path, "a predictor's metrics"), "test", path)
-        error, rows = number(test, "mape_percent", path), number(test, "rows", path)
+    for trained in predictors:
+        error = trained.tested("mape_percent")
         if error is not None:
-            note = f"mean error of the predicted latency, {whole(rows)} test rows"
-            tiles.append(Tile(run.name, percent(error), note))
+            note = f"mean error of the predicted latency, {whole(trained.tested('rows'))} test rows"
+            tiles.append(Tile(trained.run.name, percent(error), note))
     return tiles
 
 
-def _latencies(runs: Sequence[Run]) -> list[Tile]:
+def _latencies(latencies: Sequence[tuple[Run, LatencyData | None]]) -> list[Tile]:
     tiles = []
-    for run in of_kind(runs, "latency"):
-        latency = read_latency(run)
+    for run, latency in latencies:
         if latency is None:
             continue
         noise = "" if latency.findings is None else f", noise {percent(latency.findings.noise_percent)}"

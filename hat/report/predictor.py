@@ -2,20 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from hat.artifacts import read_json
-from hat.errors import HatError
-from hat.latency.accuracy import Accuracy
-from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
 from hat.report.document import Block, Folded, Gallery, Note, Picture, Section, Table, Text
-from hat.report.records import number, section
-from hat.report.runs import Run, of_kind, record
+from hat.report.predictor_run import Comparison, FloatArray, PredictorRun
+from hat.report.runs import Run, record
 from hat.report.theme import chart, light
 from hat.report.wording import NONE, decimal, milliseconds, percent, printable, whole
 from hat.space.encoding import FEATURE_NAMES
@@ -23,72 +17,25 @@ from hat.space.encoding import FEATURE_NAMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
-METRICS_FILE = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Predictions beside measurements."""
-
-    measured_ms: FloatArray
-    """Shape (n,)."""
-    predicted_ms: FloatArray
-    """Shape (n,)."""
-    test_rows: IntArray | None
-    """Which rows were set aside for the test; None where that can no longer be told."""
-
-
-def predictor_section(runs: Sequence[Run]) -> Section | None:
+def predictor_section(predictors: Sequence[PredictorRun]) -> Section | None:
     """All predictors of the report; None when there are none."""
-    parts = tuple(_one(run) for run in of_kind(runs, "predictor"))
+    parts = tuple(map(_one, predictors))
     return Section("Latency predictor", parts) if parts else None
 
 
-def _one(run: Run) -> Section:
-    predictor = LatencyPredictor.load(run.path)
-    path = run.path / METRICS_FILE
-    metrics = read_json(path, "a predictor's metrics") if path.exists() else {}
-    dataset = run.locate("dataset")
+def _one(trained: PredictorRun) -> Section:
+    run, comparison = trained.run, trained.comparison
     blocks: list[Block] = [] if run.finished else [Note("Not finished.")]
-    comparison = None if dataset is None else compare(run, predictor, LatencyDataset.load(dataset), metrics)
     if comparison is None:
         blocks.append(Note(f"No picture: its data set {printable(run.config.get('dataset'))} is not there any more."))
     else:
-        error = predictor.calibration.relative_error_90
+        error = trained.predictor.calibration.relative_error_90
         blocks.append(Gallery((_scatter(run, comparison, error), _errors(run, comparison, error))))
         if comparison.test_rows is None:
             blocks.append(Text("Which rows were set aside for the test cannot be told (any more)."))
-    blocks.append(_metrics(run, predictor, metrics, comparison))
-    return Section(run.name, (*blocks, Folded("What it was trained on", (_ranges(predictor),)), *record(run)))
-
-
-def compare(run: Run, predictor: LatencyPredictor, data: LatencyDataset, metrics: dict[str, object]) -> Comparison:
-    """The predictor's latencies for its data set, and which rows it was tested on."""
-    latency_ms = data.latency_ms(predictor.target)
-    predicted_ms = predictor.predict_features_ms(data.features)
-    return Comparison(latency_ms, predicted_ms, _test_rows(run, data, (predicted_ms, latency_ms), metrics))
-
-
-def _test_rows(
-    run: Run, data: LatencyDataset, latencies: tuple[FloatArray, FloatArray], metrics: dict[str, object]
-) -> IntArray | None:
-    """The rows that the predictor was tested on, if the test then says what it said when the predictor was trained."""
-    reported = section(metrics, "test", run.path / METRICS_FILE)
-    seed, train_rows = run.config.get("seed"), run.config.get("train_rows")
-    if not isinstance(seed, int) or not isinstance(train_rows, int | None):
-        return None
-    try:
-        rows = data.split(seed, train_rows).test
-    except HatError:
-        return None
-    predicted_ms, measured_ms = latencies
-    test = Accuracy.of(predicted_ms[rows], measured_ms[rows])
-    rmse_ms = number(reported, "rmse_ms", run.path / METRICS_FILE)
-    same = rmse_ms is not None and math.isclose(rmse_ms, test.rmse_ms, rel_tol=1e-3)
-    return rows if same and reported.get("rows") == test.rows else None
+    blocks += [_metrics(trained), Folded("What it was trained on", (_ranges(trained.predictor),))]
+    return Section(run.name, (*blocks, *record(run)))
 
 
 def _scatter(run: Run, comparison: Comparison, error: float | None) -> Picture:
@@ -140,20 +87,18 @@ def _points(axes: "Axes", comparison: Comparison, x: FloatArray, y: FloatArray) 
     axes.scatter(x[test], y[test], color=light("orange"), s=20, linewidth=0, label=f"test rows ({test.sum()})")
 
 
-def _metrics(run: Run, predictor: LatencyPredictor, metrics: dict[str, object], comparison: Comparison | None) -> Table:
-    where = run.path / METRICS_FILE
-    test = section(metrics, "test", where)
-    error = predictor.calibration.relative_error_90
+def _metrics(trained: PredictorRun) -> Table:
+    comparison, error = trained.comparison, trained.predictor.calibration.relative_error_90
     rows = [
-        ("kind", printable(metrics.get("kind"))),
-        ("predicts", f"{predictor.target} latency"),
-        ("test rows", whole(number(test, "rows", where))),
-        ("RMSE, ms", milliseconds(number(test, "rmse_ms", where))),
-        ("MAPE", percent(number(test, "mape_percent", where), 2)),
-        ("R²", decimal(number(test, "r2", where), 3)),
-        ("Kendall's tau", decimal(number(test, "kendall_tau", where), 3)),
-        ("training rows", whole(number(metrics, "train_rows", where))),
-        ("validation rows", whole(number(metrics, "valid_rows", where))),
+        ("kind", printable(trained.metrics.get("kind"))),
+        ("predicts", f"{trained.predictor.target} latency"),
+        ("test rows", whole(trained.tested("rows"))),
+        ("RMSE, ms", milliseconds(trained.tested("rmse_ms"))),
+        ("MAPE", percent(trained.tested("mape_percent"), 2)),
+        ("R²", decimal(trained.tested("r2"), 3)),
+        ("Kendall's tau", decimal(trained.tested("kendall_tau"), 3)),
+        ("training rows", whole(trained.metric("train_rows"))),
+        ("validation rows", whole(trained.metric("valid_rows"))),
         ("90 % interval", NONE if error is None else f"± {percent(100 * error)}"),
     ]
     if comparison is not None and comparison.test_rows is not None and error is not None:
