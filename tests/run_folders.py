@@ -100,7 +100,7 @@ def write_sub(folder: Path, architecture: Architecture, loss: float = 3.25) -> P
     return folder
 
 
-def write_search(folder: Path, found: Architecture, seed: int = 1, **config: Any) -> Path:
+def write_search(folder: Path, found: Architecture, seed: int = 1, sentences: int | None = None, **config: Any) -> Path:
     runs = folder.parent.name
     settings = {"supertransformer": f"{runs}/super", "predictor": f"{runs}/predictor", "latency_limit_ms": 6.5}
     write_run(folder, "hat-search", settings | config)
@@ -109,6 +109,8 @@ def write_search(folder: Path, found: Architecture, seed: int = 1, **config: Any
          "newly_scored": 20 - number, "best": found.to_dict()}
         for number in range(4)
     ]  # fmt: skip
+    if sentences is not None:
+        history = [{**line, "sentence_evaluations": (place + 1) * sentences} for place, line in enumerate(history)]
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
     front = [
         {"predicted_ms": 3.0 + place, "validation_loss": 3.9 - place / 5, "architecture": architecture.to_dict()}

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hat.report.document import Block, Folded, Gallery, Note, Picture, Section, Table, Text
+from hat.config import flatten
+from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Section, Table, Text
 from hat.report.records import any_finite, plottable
 from hat.report.runs import Run, record
-from hat.report.search_run import Convergence, Found, FrontPoint, SearchRun
+from hat.report.search_run import Convergence, Found, SearchRun
 from hat.report.sizes import sizes_of
 from hat.report.theme import chart, label, light, series_colour
 from hat.report.wording import decimal, milliseconds, printable, whole
@@ -32,7 +33,7 @@ def search_section(searches: Sequence[SearchRun]) -> Section | None:
     found = [(search.run, search.found) for search in searches if search.found is not None]
     if found:
         blocks += [_found_table(found), _sizes_table(found), Text(_COUNTED)]
-    blocks += [Section(search.run.name, (*_front_table(search.front), *record(search.run))) for search in searches]
+    blocks += [Section(search.run.name, (*_folded(search), *record(search.run))) for search in searches]
     return Section("Search", tuple(blocks))
 
 
@@ -48,7 +49,7 @@ def convergence_pictures(curves: Sequence[Convergence]) -> list[Picture]:
     curves = [curve for curve in curves if any_finite(curve.best_loss, curve.mean_loss)]
     if not curves:
         return []
-    ways = {"generation": "By generation", "candidates": "By candidates scored", "sentences": "By sentences scored"}
+    ways = {"generation": "By generation", "candidates": "By candidates scored", "sentences": "By sentence evaluations"}
     pictures = []
     for way, title in ways.items():
         if way == "sentences" and not any_finite(*(curve.sentences for curve in curves)):
@@ -74,6 +75,8 @@ def draw_convergence(axes: "Axes", curves: Sequence[Convergence], way: str = "ge
     for index, curve in enumerate(curves):
         generations = [float(generation) for generation in range(len(curve.best_loss))]
         x = {"generation": generations, "candidates": curve.candidates, "sentences": curve.sentences}[way]
+        if not any_finite(x):
+            continue  # does not count them
         colour = series_colour(index)
         axes.plot(x, curve.best_loss, "o-", label=label(curve.name), color=colour, markersize=3.2)
         axes.plot(x, curve.mean_loss, ":", linewidth=1.2, color=colour)
@@ -152,11 +155,17 @@ def _sizes_table(found: Sequence[tuple[Run, Found]]) -> Table:
     return Table(columns, tuple(rows), text_columns=2)
 
 
-def _front_table(front: Sequence[FrontPoint]) -> list[Block]:
-    if not front:
-        return []
-    rows = tuple(
-        (printable(point.architecture), milliseconds(point.predicted_ms), decimal(point.loss, 4)) for point in front
-    )
-    table = Table(("network", "predicted, ms", "validation loss"), rows)
-    return [Folded(f"The front: {len(front)} networks that none beats in both loss and latency", (table,))]
+def _folded(search: SearchRun) -> list[Block]:
+    """All that the files say, for who wants to know."""
+    blocks: list[Block] = []
+    if search.front:
+        rows = tuple(
+            (str(point.architecture), milliseconds(point.predicted_ms), decimal(point.loss, 4))
+            for point in search.front
+        )
+        title = f"The front: {len(rows)} networks that none beats in both loss and latency"
+        blocks.append(Folded(title, (Table(("network", "predicted, ms", "validation loss"), rows),)))
+    if search.found is not None and search.found.facts:
+        facts = tuple((printable(name), printable(value)) for name, value in flatten(search.found.facts).items())
+        blocks.append(Folded("What it says of the network it found", (Facts(facts),)))
+    return blocks

@@ -93,7 +93,7 @@ def _convergence(run: Run) -> Convergence | None:
         plottable([number(line, "best_loss", path) for line in lines]),
         plottable([number(line, "mean_loss", path) for line in lines]),
         list(itertools.accumulate(scored)),
-        plottable([number(line, "sentences", path) for line in lines]),
+        plottable([number(line, "sentence_evaluations", path) for line in lines]),
     )
 
 

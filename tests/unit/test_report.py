@@ -27,6 +27,7 @@ from hat.cli.report import main
 from hat.latency.dataset import LatencyDataset
 from hat.recipes.report import HTML_FILE, MARKDOWN_FILE, PICTURES_FOLDER
 from hat.report.runs import find_runs
+from hat.report.search_run import read_searches
 from hat.space import Architecture
 from hat.space.counting import count_multiply_adds, count_parameters
 
@@ -234,6 +235,19 @@ def test_losses_are_those_of_the_metrics(page: Page) -> None:
 
 def test_several_searches_share_their_pictures(page: Page) -> None:
     assert page.texts.count("search_random (random)") == 2  # by generation, by candidates: a legend each
+    assert "sentence evaluations" not in page.texts
+
+
+def test_searches_that_count_sentences_are_compared_by_them(tmp_path: Path) -> None:
+    first, second = architectures(2)
+    write_search(tmp_path / "runs" / "few", first, sentences=100)
+    write_search(tmp_path / "runs" / "all", second)
+    page = make(tmp_path / "runs", tmp_path / "report")
+    assert page.texts.count("few") > page.texts.count("all") and "sentence evaluations" in page.texts
+    curves = [search.convergence for search in read_searches(find_runs([tmp_path / "runs" / "few"]))]
+    assert [(curve.candidates, curve.sentences) for curve in curves if curve] == [
+        ([20, 39, 57, 74], [100, 200, 300, 400])
+    ]
 
 
 def test_markdown_has_the_same_tables_and_all_its_pictures(output: Path, page: Page) -> None:
