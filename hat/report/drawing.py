@@ -33,6 +33,9 @@ _WIDEST, _BETWEEN, _MARGIN = 106.0, 50.0, 8.0
 _STRIP, _LEAST_FFN, _MOST_FFN, _GAP = 15.0, 14.0, 34.0, 9.0
 _BELOW, _TITLE = 62.0, 22.0
 
+_MOST_MARKS = 40
+"""More heads than this are only written in: marks would run together."""
+
 _ATTENDED = ("muted", "orange", "pink", "violet", "teal")
 """Colours of the lines from the last encoder layer, the one before it, and so on."""
 
@@ -110,11 +113,11 @@ class _Scale:
         self.height = max(heights)
 
     def width(self, embed_dim: int) -> float:
-        return _WIDEST * embed_dim / self.embed_dim
+        return _WIDEST * (embed_dim / self.embed_dim)
 
     def layer_height(self, layer: Layer) -> float:
         """The attentions' strips, and a part that always holds a line of text: small networks are to be read, too."""
-        ffn_height = _LEAST_FFN + (_MOST_FFN - _LEAST_FFN) * layer.ffn_dim / self.ffn_dim
+        ffn_height = _LEAST_FFN + (_MOST_FFN - _LEAST_FFN) * (layer.ffn_dim / self.ffn_dim)
         return _STRIP * (2 if isinstance(layer, DecoderLayerSpec) else 1) + ffn_height
 
 
@@ -151,10 +154,11 @@ class _Painter:
     def attention_strip(self, centre: float, bottom: float, width: float, heads: int, name: str, colour: str) -> None:
         """The part of a layer that is an attention: its heads in words, and marked along the lower edge."""
         self.box(centre, bottom, width, _STRIP, f"{colour}-tint")
-        mark = width / heads
-        for head in range(heads):
-            middle = centre - width / 2 + (head + 0.5) * mark
-            self.box(middle, bottom + 0.7, mark - min(2.0, 0.3 * mark), 2.0, colour)
+        if heads <= _MOST_MARKS:
+            mark = width / heads
+            for head in range(heads):
+                middle = centre - width / 2 + (head + 0.5) * mark
+                self.box(middle, bottom + 0.7, mark - min(2.0, 0.3 * mark), 2.0, colour)
         self.text(centre, bottom + _STRIP / 2 + 1, f"{heads} head{'s' if heads > 1 else ''}")
 
     def attention(self, start: tuple[float, float], end: tuple[float, float], back: int, gid: str) -> None:

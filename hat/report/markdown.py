@@ -19,7 +19,7 @@ from hat.report.document import (
     Tiles,
 )
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#|~$])")
+_MARKS = re.compile(r"([\\`*_{}\[\]#|~$])")
 
 
 def to_markdown(report: Report, folder: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from hat.artifacts import read_text
 from hat.config import shorten
 from hat.errors import DataError
+from hat.report.wording import real
 
 Numbers = Sequence[float | None]
 
@@ -66,10 +67,7 @@ def number(values: Mapping[str, Any], key: str, where: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{where}: {key} must be a number, is {shorten(value)}.")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
+    return real(value)
 
 
 def section(values: Mapping[str, Any], key: str, where: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hat.config import read_yaml, shorten
 from hat.errors import DataError
 from hat.report.document import Block, Code, Facts, Folded
 from hat.report.records import number, read_lines
-from hat.report.wording import decimal, duration, moment, printable, slug, unique
+from hat.report.wording import decimal, duration, moment, printable, real, slug, unique
 
 Kind = Literal["data", "super", "sub", "latency", "predictor", "search", "evaluation"]
 
@@ -138,7 +138,7 @@ def record(run: Run, title: str = "How it was run: record and settings") -> tupl
 
 def _value(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return decimal(value, 0 if float(value).is_integer() else 1)
+        return decimal(value, 0 if real(value).is_integer() else 1)
     return printable(shorten(value))
 
 

@@ -10,7 +10,7 @@ from hat.report.runs import Run, record
 from hat.report.search_run import Convergence, Found, SearchRun
 from hat.report.sizes import sizes_of
 from hat.report.theme import chart, label, light, series_colour
-from hat.report.wording import decimal, milliseconds, printable, whole
+from hat.report.wording import decimal, milliseconds, printable, real, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +148,7 @@ def _sizes_table(found: Sequence[tuple[Run, Found]]) -> Table:
                 str(result.architecture),
                 whole(size.parameters),
                 whole(size.without_embeddings),
-                decimal(size.multiply_adds / 1e6, 1),
+                decimal(real(size.multiply_adds) / 1e6, 1),
                 f"{size.source_length}, {size.target_length}",
             )
         )

@@ -63,7 +63,7 @@ footer {{ margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line)
 }}
 @media print {{
   body {{ max-width: none; padding: 0; font-size: 10.5pt; }}
-  nav, details {{ display: none; }}
+  nav, details, h3:has(+ details) {{ display: none; }}
   h2, h3 {{ break-after: avoid; }}
   h2 {{ margin-top: 1.5rem; }}
   .table {{ overflow: visible; }}

@@ -7,10 +7,19 @@ from collections.abc import Iterable
 NONE = "–"
 
 
+def real(value: float) -> float:
+    """``value`` as a float; infinity for whole numbers that are beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def decimal(value: float | None, places: int = 2) -> str:
     """A number with this many decimals: ``1,234.50``; what is missing or not finite is shown as such."""
     if value is None:
         return NONE
+    value = real(value)
     return f"{value:,.{places}f}" if math.isfinite(value) and abs(value) < 1e12 else f"{value:.4g}"
 
 
