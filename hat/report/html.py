@@ -132,7 +132,7 @@ def _picture(picture: Picture) -> str:
     match = re.search(r'width="([\d.]+)pt"', svg)
     assert match is not None, "matplotlib writes the width"
     width = float(match[1]) * 4 / 3  # points to pixels
-    opening = f'<svg role="img" aria-label="{escape(picture.description)}"'
-    svg = re.sub(r'^<svg width="[\d.]+pt" height="[\d.]+pt"', lambda _: opening, svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # as large as the page gives it room
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(picture.description)}"', 1)
     caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
     return f'<figure style="width: {width:.0f}px">{svg}{caption}</figure>'

@@ -43,7 +43,7 @@ td {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .gallery {{ display: flex; flex-wrap: wrap; gap: 1.25rem 1.5rem; align-items: flex-start; margin: 1rem 0; }}
 figure {{ margin: 0; max-width: 100%; break-inside: avoid; }}
 figure svg {{ display: block; width: 100%; height: auto; stroke-linejoin: round; stroke-linecap: butt; }}
-figure text {{ font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
+figure text {{ font-family: inherit !important; }}
 figcaption {{ font-size: 0.8rem; line-height: 1.4; padding-top: 0.25rem; overflow-wrap: anywhere; }}
 .note {{ border-left: 3px solid var(--orange); background: var(--panel); padding: 0.5rem 0.9rem;
   border-radius: 0 0.4rem 0.4rem 0; }}
