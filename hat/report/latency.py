@@ -1,6 +1,5 @@
 """Latency data sets: how long networks take, how steady the machine was, and which rows are not like the others."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Se
 from hat.report.latency_run import FloatArray, LatencyData, off_percent
 from hat.report.runs import Run, record
 from hat.report.theme import chart, light
-from hat.report.wording import decimal, milliseconds, percent, printable, whole
+from hat.report.wording import milliseconds, percent, printable, whole
 from hat.space.encoding import FEATURE_NAMES
 
 if TYPE_CHECKING:
@@ -178,13 +177,8 @@ def _device(path: Path) -> list[Block]:
     values: dict[str, Any] = read_json(path, "a device record")
     values = {name: value for name, value in values.items() if name not in ("format", "anchor")}
     rows = tuple(
-        (printable(name).removeprefix("settings.").replace("_", " "), _shown(value))
+        (printable(name).removeprefix("settings.").replace("_", " "), printable(value))
         for name, value in flatten(values).items()
         if value is not None
     )
     return [Folded("Device and call", (Facts(rows),))]
-
-
-def _shown(value: object) -> str:
-    is_number = isinstance(value, float) and math.isfinite(value)
-    return decimal(value, 4) if is_number and isinstance(value, float) else printable(value)

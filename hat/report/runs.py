@@ -18,10 +18,10 @@ Kind = Literal["data", "super", "sub", "latency", "predictor", "search", "evalua
 _COMMANDS: dict[str, Kind] = {
     "hat-prepare": "data",
     "hat-train-super": "super",
-    "hat-train-sub": "sub",
     "hat-measure-latency": "latency",
     "hat-train-predictor": "predictor",
     "hat-search": "search",
+    "hat-train-sub": "sub",
     "hat-evaluate": "evaluation",
 }
 _FILES: dict[str, Kind] = {

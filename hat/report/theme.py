@@ -30,7 +30,6 @@ COLOURS = {
     "blue-tint": ("#d5e2fa", "#233b66"),
     "orange-tint": ("#fbe1c6", "#5a3a16"),
     "slate-tint": ("#e3e7ee", "#323a48"),
-    "pink-tint": ("#f6d5e5", "#5a2440"),
 }
 """Name → colour on a light and on a dark page. In the pictures of a page, every light one becomes a variable."""
 

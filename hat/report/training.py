@@ -145,7 +145,7 @@ def final_losses(run: Run) -> dict[str, dict[str, float | None]]:
     for final in run.named("final"):
         if "loss" in final:
             found["valid"] = final
-        found |= {name: values for name, values in final.items() if isinstance(values, dict)}
+        found |= {name: values for name, values in final.items() if isinstance(values, dict) and "loss" in values}
     return {
         name: {kind: number(values, kind, where) for kind in ("loss", "nll") if kind in values}
         for name, values in found.items()
