@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = make_parser("hat-report", DESCRIPTION, "hat-report runs/demo --output runs/demo/report")
         parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a folder of them")
         parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the report")
-        args = parser.parse_args(argv)
+        args = parser.parse_intermixed_args(argv)  # runs may stand on both sides of --output
         from hat.recipes.report import report  # now: --help does not wait for numpy
 
         return report(args.runs, args.output)
