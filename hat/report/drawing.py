@@ -188,14 +188,17 @@ class _Painter:
             self.text(x + 12, 28, name, ha="left", size=7.5, color="muted")
             x += 82
         x = _MARGIN
-        names = ["last", *(f"{back} before" for back in range(1, attended))]
+        few = attended <= 3  # there is room for words
+        names = ["last", *(f"{back} before" if few else f"−{back}" for back in range(1, attended))][: len(_ATTENDED)]
+        if attended > len(names):
+            names[-1] += " …"
         self.text(x, 10, "attends encoder layer:", ha="left", size=7.5, color="muted")
         x += 88
-        for back, name in enumerate(names[: len(_ATTENDED)]):
+        for back, name in enumerate(names):
             colour = light(_ATTENDED[back])
             self.axes.plot([x, x + 12], [10, 10], color=colour, linewidth=1.4, solid_capstyle="butt")
             self.text(x + 15, 10, name, ha="left", size=7.5, color="muted")
-            x += 40 if back == 0 else 52
+            x += 52 if few and back > 0 else 36
 
     def box(
         self,
