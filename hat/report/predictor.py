@@ -32,10 +32,18 @@ def _one(trained: PredictorRun) -> Section:
     else:
         error = trained.predictor.calibration.relative_error_90
         blocks.append(Gallery((_scatter(run, comparison, error), _errors(run, comparison, error))))
-        if comparison.test_rows is None:
-            blocks.append(Text("Which rows were set aside for the test cannot be told (any more)."))
+        if comparison.test_rows is None and trained.tested("rows") is None:
+            blocks.append(Text("No rows were set aside for a test."))
+        elif comparison.test_rows is None:
+            blocks.append(Note(_ANOTHER))
     blocks += [_metrics(trained), Folded("What it was trained on", (_ranges(trained.predictor),))]
     return Section(run.name, (*blocks, *record(run)))
+
+
+_ANOTHER = (
+    "Its test does not give today what it gave then: the data set is another one now, or was split in another way. So "
+    "test rows are not told apart, and the pictures may show networks it was never trained for."
+)
 
 
 def _scatter(run: Run, comparison: Comparison, error: float | None) -> Picture:

@@ -31,7 +31,7 @@ class Comparison:
     predicted_ms: FloatArray
     """Shape (n,)."""
     test_rows: IntArray | None
-    """Which rows were set aside for the test; None where that can no longer be told."""
+    """Which rows were set aside for the test; None where there were none, or it can no longer be told."""
 
 
 @dataclass(frozen=True)
