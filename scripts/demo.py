@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from picture import Point, draw
+from picture import draw
 from running import STARTED, hat, run_experiment, two_at_a_time
 from timing import latencies_ms
 
 from hat import Transformer
 from hat.latency.predictor import LatencyPredictor
+from hat.report.evaluation import Point
 from hat.space import Architecture, DecoderLayerSpec, DecoderSpec, EncoderLayerSpec, EncoderSpec, SearchSpace
 
 CONFIGS = "configs/demo"
@@ -55,7 +56,8 @@ def main() -> None:
     show(rows, limit_ms)
     points = [Point(r["name"], r["measured_ms"], r["bleu"]) for r in rows]
     draw(PICTURE, {FOUND.parent: limit_ms}, points, "data/demo/test")
-    print(f"Picture: {PICTURE}")
+    page = hat("report", str(RUNS), f"--output={RUNS}/report", quiet=True).strip()
+    print(f"Picture: {PICTURE}\nReport:  {page}")
     print(f"\nDone in {time.monotonic() - STARTED:.0f} s; everything is in {RUNS}.")
     searched = rows[2]
     print(f"Try it:  echo 'Der alte Mann sieht den Hund .' | hat-translate {RUNS / 'sub'}")

@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from picture import Point, draw
+from picture import draw
 from running import hat, run_experiment, two_at_a_time
 from timing import latencies_ms
 
 from hat import Transformer
 from hat.latency.predictor import LatencyPredictor
+from hat.report.evaluation import Point
 
 CONFIGS = "configs/multi30k"
 RUNS = Path("runs/multi30k")
@@ -70,6 +71,7 @@ def main() -> None:
     limits = {search_folder(share): limit_ms(share) for share in SHARES}
     points = [Point(r["model"], r["latency_ms"], r["test2016"][0]) for r in rows]
     draw(RUNS / "multi30k.png", limits, points, "test 2016")
+    hat("report", str(RUNS), f"--output={RUNS}/report")
     print(text)
 
 

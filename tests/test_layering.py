@@ -1,6 +1,7 @@
 """Which part of hat may import which: the arrows point one way only.
 
-cli → recipes → {training, search, latency, export, importing} → {decoding, metrics} → {nn, data} → space → the rest.
+cli → recipes → report → {training, search, latency, export, importing} → {decoding, metrics} → {nn, data} → space →
+the rest.
 Arrows may be skipped, never reversed; neighbours do not import each other. A search sees spaces only, so that any
 score and any latency can be plugged in, and spaces and searches work without torch.
 """
@@ -17,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "hat"
 LAYERS = (
     ("cli",),
     ("recipes",),
+    ("report",),
     ("training", "search", "latency", "export", "importing"),
     ("decoding", "metrics"),
     ("nn", "data"),
@@ -26,6 +28,7 @@ LAYERS = (
     ("errors",),
 )
 NO_TORCH = ("space", "search", "artifacts", "config", "special_ids", "errors", "cli.command", "cli.count")
+NO_TORCH += ("report", "recipes.report", "cli.report")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

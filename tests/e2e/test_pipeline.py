@@ -14,6 +14,7 @@ from hat.cli import (
     evaluate,
     measure_latency,
     prepare,
+    report,
     search,
     train_predictor,
     train_sub,
@@ -91,6 +92,10 @@ def test_every_command_in_turn(
     results = json.loads(run(evaluate, str(CONFIGS / "evaluate.yaml")))
     assert results["sentences"] == 20 and results["bleu"]["sacrebleu"]["signature"]
     assert results == read_json("runs/demo/evaluation/evaluation.json", "an evaluation")
+    page = (workplace / run(report, "runs/demo", data, "--output", "runs/demo/report")).read_text(encoding="utf-8")
+    shown = set(re.findall(r"<h2[^>]*>([^<]*)", page))
+    assert len(shown) == 8 and {"Search", "Architectures", "Data", "Quality of the trained models"} <= shown
+    assert f"{results['bleu']['tokenized']:.2f}" in page and str(architecture) in page
 
 
 def test_a_limit_nothing_can_keep_names_the_fastest_network(

@@ -1,0 +1,127 @@
+"""What hat-evaluate leaves, read for a report, and at which latency the evaluated models run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hat.artifacts import read_json
+from hat.report.predictor_run import PredictorRun
+from hat.report.records import number, section
+from hat.report.runs import Run, of_kind
+from hat.report.search_run import SearchRun
+from hat.report.wording import printable
+from hat.space import Architecture
+
+EVALUATION_FILE = "evaluation.json"
+MEASURED, FOUND, PREDICTED = "measured with it", "measured by the search", "predicted"
+"""Where a model's latency is from."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One ``evaluation.json``."""
+
+    run: Run
+    values: dict[str, Any]
+    name: str
+    """Of the model."""
+    test_set: str
+    latency_ms: float | None
+    latency_source: str
+
+    @property
+    def where(self) -> Path:
+        """The file."""
+        return self.run.path / EVALUATION_FILE
+
+    def bleu(self, kind: str) -> float | None:
+        """One of the BLEU scores."""
+        scores = section(self.values, "bleu", self.where)
+        return number(scores, kind, f"{self.where}: bleu")
+
+    def sacrebleu(self) -> dict[str, Any]:
+        """Score and signature."""
+        return section(section(self.values, "bleu", self.where), "sacrebleu", f"{self.where}: bleu")
+
+
+def read_evaluations(
+    runs: Sequence[Run], searches: Sequence[SearchRun], predictors: Sequence[PredictorRun]
+) -> list[Evaluation]:
+    """The results of all evaluations that came to their end.
+
+    Args:
+        runs: of the report.
+        searches: its searches, which have measured what they found.
+        predictors: its predictors, for the latency of what nobody has measured.
+
+    Raises:
+        DataError, ConfigError: when a file is damaged.
+    """
+    latencies = _Latencies(searches, predictors)
+    found = []
+    for run in of_kind(runs, "evaluation"):
+        path = run.path / EVALUATION_FILE
+        if not path.exists():
+            continue
+        values = read_json(path, "an evaluation")
+        measured = section(section(values, "latency", path), "total", f"{path}: latency")
+        latency_ms, source = number(measured, "mean_ms", f"{path}: latency.total"), MEASURED
+        if latency_ms is None:
+            latency_ms, source = latencies.of(_architecture(run))
+        found.append(Evaluation(run, values, _model_name(run, values, runs), _test_set(run), latency_ms, source))
+    return found
+
+
+class _Latencies:
+    """What the report knows of the latency of architectures that were not timed when they were evaluated."""
+
+    def __init__(self, searches: Sequence[SearchRun], predictors: Sequence[PredictorRun]) -> None:
+        self.measured_ms = {
+            search.found.architecture: measured_ms
+            for search in searches
+            if search.found is not None and (measured_ms := search.found.number("measured_ms")) is not None
+        }
+        totals = (trained.predictor for trained in predictors if trained.predictor.target == "total")
+        self.predictor = next(totals, None)
+
+    def of(self, architecture: Architecture | None) -> tuple[float | None, str]:
+        """Milliseconds, and where they are from."""
+        if architecture is None:
+            return None, PREDICTED
+        if architecture in self.measured_ms:
+            return self.measured_ms[architecture], FOUND
+        return None if self.predictor is None else self.predictor.predict_ms(architecture), PREDICTED
+
+
+def model_architecture(folder: Path) -> Architecture | None:
+    """That of the standalone model in ``folder``; None where there is none. Raises ConfigError when it is damaged."""
+    path = folder / "config.json"
+    values = read_json(path, "a model's config.json") if path.is_file() else {}
+    if "architecture" not in values:
+        return None
+    return Architecture.from_dict(values["architecture"], where=f"{path}: architecture")
+
+
+def _architecture(run: Run) -> Architecture | None:
+    chosen, model = run.locate("architecture"), run.locate("model")
+    if chosen is not None:
+        return Architecture.from_json(chosen)
+    return None if model is None else model_architecture(model)
+
+
+def _model_name(run: Run, values: dict[str, Any], runs: Sequence[Run]) -> str:
+    """As the report calls the model's own run, if that is part of it; else the path that was evaluated."""
+    model = run.locate("model")
+    names = {other.path.resolve(): other.name for other in of_kind(runs, "super", "sub")}
+    name = None if model is None else names.get(model.resolve())
+    chosen = run.config.get("architecture")
+    shown = printable(values.get("model")) if name is None else name
+    return f"{shown} ({printable(chosen)})" if isinstance(chosen, str) else shown
+
+
+def _test_set(run: Run) -> str:
+    data, source = run.config.get("data"), run.config.get("source")
+    if isinstance(data, str):
+        return printable(f"{Path(data).name} {run.config.get('split')}")
+    return printable(Path(source).name) if isinstance(source, str) else "test"
