@@ -10,10 +10,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Statistic
 from hat.space import Architecture
 from hat.space.encoding import FEATURE_NAMES, features
 
@@ -87,12 +87,25 @@ class LatencyDataset:
     """None where the file does not hold them, as the public ones."""
     median_anchor_ms: float | None
     """Median over the rows of their anchors' times; None where no anchor was timed, as in the public files."""
+    p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
+    """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def latency_ms(self, target: Target = "total") -> FloatArray:
-        """Latencies of one kind, shape (n,); the total is the sum of encoder and decoder."""
+    def latency_ms(self, target: Target = "total", statistic: Statistic = "mean") -> FloatArray:
+        """Latencies of one kind, shape (n,); the mean total is the sum of encoder and decoder.
+
+        Raises:
+            DataError: if the file does not hold the 90th percentiles that are asked for.
+        """
+        if statistic == "p90":
+            if target not in self.p90_ms:
+                raise DataError(
+                    f"the data set must have the column latency_p90_{target} for statistic p90, has not; use mean, or "
+                    "measure it with hat-measure-latency."
+                )
+            return self.p90_ms[target]
         parts = {"encoder": self.encoder_ms, "decoder": self.decoder_ms, "total": self.encoder_ms + self.decoder_ms}
         return parts[target]
 
@@ -109,20 +122,25 @@ class LatencyDataset:
         if not lines:
             raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
         numbers, architectures, anchor_ms = [], [], []
+        percentiles: dict[Target, list[float]] = {
+            target: [] for target in get_args(Target) if f"latency_p90_{target}" in columns
+        }
         for number, line in lines:
             values = _parse(line, len(columns), f"{path}, line {number}")
             row = dict(zip(columns, values, strict=True))
             numbers.append(_numbers(row, f"{path}, line {number}"))
             if "anchor_ms" in row:
                 anchor_ms.append(_number(row, "anchor_ms", f"{path}, line {number}"))
+            for target, column in percentiles.items():
+                column.append(_number(row, f"latency_p90_{target}", f"{path}, line {number}"))
             if "architecture" in row:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
-        table = np.array(numbers, dtype=np.float64)
+        table, pace = np.array(numbers, dtype=np.float64), np.ones(len(lines))
         median_anchor_ms = float(np.median(anchor_ms)) if anchor_ms else None
         if median_anchor_ms is not None:
             pace = np.array(anchor_ms) / median_anchor_ms
             _check_pace(pace, [number for number, _ in lines], path)
-            table[:, len(FEATURE_NAMES) :] /= pace[:, None]
+        table[:, len(FEATURE_NAMES) :] /= pace[:, None]
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
         return cls(
             features=table[:, : len(FEATURE_NAMES)],
@@ -132,6 +150,7 @@ class LatencyDataset:
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
             median_anchor_ms=median_anchor_ms,
+            p90_ms={target: np.array(column) / pace for target, column in percentiles.items()},
         )
 
     def split(self, seed: int, train_rows: int | None = None, least_train_rows: int = 1) -> Split:
@@ -267,8 +286,8 @@ def _check_pace(pace: FloatArray, line_numbers: Sequence[int], path: Path) -> No
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float:
-    """One value: above 0, but a part's mean and a deviation may be 0."""
-    may_be_zero = name in LATENCY_COLUMNS
+    """One value: above 0, but a part's latency and a deviation may be 0."""
+    may_be_zero = name in LATENCY_COLUMNS or name.startswith("latency_p90_")
     try:
         value = float(row[name])
     except ValueError:
