@@ -209,8 +209,8 @@ class Decoder(nn.Module):
 def padding_bias(tokens: Tensor, pad: int) -> Tensor | None:
     """Bias that hides padding, (B, S) → (B, 1, 1, S); None when there is none, which saves the addition."""
     hidden = tokens.eq(pad)
-    # Only asked on the CPU: elsewhere the answer would stall the device.
-    if tokens.device.type == "cpu" and not bool(hidden.any()):
+    # Only asked on the CPU: elsewhere the answer would stall the device. What is compiled must not depend on it.
+    if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(hidden.any()):
         return None
     bias = torch.zeros(tokens.shape, device=tokens.device).masked_fill_(hidden, float("-inf"))
     return bias[:, None, None, :]
