@@ -88,14 +88,14 @@ class DeviceRecord(Section):
     """What was seen whenever measuring began and ended."""
 
     def comparable(self, other: "DeviceRecord") -> dict[str, Any]:
-        """What must be the same for latencies to be comparable, of what ``other`` says, too."""
-        unknown = {name for name in ("hardware", "software") if getattr(other, name) is None}
+        """What must be the same for latencies to be comparable, of what both records say."""
+        unknown = {name for name in ("hardware", "software") if None in (getattr(self, name), getattr(other, name))}
         return self.model_dump(mode="json", exclude={"format", "sessions", *unknown})
 
     def lines(self) -> list[str]:
         """The record in a few lines for people."""
         call, hardware, software = self.settings, self.hardware, self.software
-        lines = [f"device: {self.gpu or self.machine}, {call.threads} CPU threads"]
+        lines = [f"device: {self.gpu or self.machine}; CPU threads: {call.threads}"]
         if hardware is not None:
             caches = ", ".join(f"{name} {size}" for name, size in (hardware.caches or {}).items())
             told = {
