@@ -232,6 +232,8 @@ def _finite(value: Any) -> Any:
 def machine_name() -> str:
     """The processor's model and how many cores this process may use, for example ``AMD EPYC (2 cores)``."""
     model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # boards such as the Raspberry Pi; /proc/cpuinfo names none
+        model = Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n") or model
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.lower().startswith(("model name", "hardware")):

@@ -27,6 +27,10 @@ class SearchError(HatError):
     """A search cannot give what was asked for, for example under an impossible latency limit."""
 
 
+class BackendError(HatError):
+    """What runs networks fails on one of them: its compiler, its exporter, its memory."""
+
+
 class InfeasibleError(SearchError):
     """Nothing in the space is within the limit."""
 

@@ -1,7 +1,7 @@
 """Which part of hat may import which: the arrows point one way only.
 
-cli → recipes → report → {training, search, latency, export, importing} → {decoding, metrics} → {nn, data} → space →
-the rest.
+cli → recipes → report → {training, search, latency, export, importing} → backends → {decoding, metrics} → {nn, data} →
+space → the rest.
 Arrows may be skipped, never reversed; neighbours do not import each other. A search sees spaces only, so that any
 score and any latency can be plugged in, and spaces and searches work without torch.
 """
@@ -20,6 +20,7 @@ LAYERS = (
     ("recipes",),
     ("report",),
     ("training", "search", "latency", "export", "importing"),
+    ("backends",),
     ("decoding", "metrics"),
     ("nn", "data"),
     ("space",),
@@ -57,7 +58,7 @@ def imports(path: Path) -> Iterator[str]:
 def allowed(part: str) -> set[str]:
     depth = next(index for index, layer in enumerate(LAYERS) if part in layer)
     below = {name for layer in LAYERS[depth + 1 :] for name in layer}
-    upper = {"decoding", "metrics", "nn", "data"}
+    upper = {"backends", "decoding", "metrics", "nn", "data"}
     return {part} | (below - upper if part == "search" else below)
 
 

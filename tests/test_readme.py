@@ -43,7 +43,9 @@ def shown_configs() -> list[tuple[str, str, list[str]]]:
         for position, word in enumerate(words):
             if word.endswith(".yaml"):
                 overrides = [later for later in words[position + 1 :] if "=" in later]
-                found.append((words[position - 1], word, overrides))
+                remote = words[0].endswith("measure_remote.sh")  # HOST stands before the config there
+                command = "hat-measure-latency" if remote else words[position - 1]
+                found.append((command, word, overrides))
     return found
 
 

@@ -1,6 +1,5 @@
 """From a model to text: batched incremental beam search."""
 
-from hat.decoding.beam import BeamOptions, Hypothesis, beam_search, search_encoded
-from hat.decoding.translator import Translation, Translator
+from hat.decoding.beam import BeamOptions, DecodingNetwork, Hypothesis, beam_search, search_encoded
 
-__all__ = ["BeamOptions", "Hypothesis", "Translation", "Translator", "beam_search", "search_encoded"]
+__all__ = ["BeamOptions", "DecodingNetwork", "Hypothesis", "beam_search", "search_encoded"]

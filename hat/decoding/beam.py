@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -9,8 +10,6 @@ from torch import Tensor
 
 from hat.config import Section
 from hat.errors import DataError
-from hat.nn import Transformer
-from hat.nn.layers import DecoderState, Encoded
 from hat.special_ids import EOS_ID, PAD_ID
 
 
@@ -49,8 +48,31 @@ class Hypothesis:
     """Log-probability of every token, in nats."""
 
 
+class DecodingState(Protocol):
+    """What a network keeps between two steps."""
+
+    def follow(self, parents: Tensor, sentences: Tensor | None = None) -> None:
+        """Let hypothesis j of each sentence continue what was hypothesis ``parents[b, j]`` (int64, (B, beam)).
+
+        ``sentences`` (int64) are those that are kept, None for all; ``parents`` are theirs.
+        """
+
+
+class DecodingNetwork(Protocol):
+    """What can be decoded: :class:`hat.nn.Transformer`, or the same network on another backend."""
+
+    def encode(self, source: Tensor) -> Any:
+        """Whatever ``start`` needs of token ids (B, S), padded on the right."""
+
+    def start(self, encoded: Any, beam: int) -> Any:
+        """The :class:`DecodingState` before the first step, for ``beam`` hypotheses a sentence."""
+
+    def step(self, tokens: Tensor, state: Any) -> Tensor:
+        """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
+
+
 @torch.inference_mode()
-def beam_search(model: Transformer, source: Tensor, options: BeamOptions) -> list[list[Hypothesis]]:
+def beam_search(model: DecodingNetwork, source: Tensor, options: BeamOptions) -> list[list[Hypothesis]]:
     """Translate a batch.
 
     Args:
@@ -66,9 +88,11 @@ def beam_search(model: Transformer, source: Tensor, options: BeamOptions) -> lis
 
 @torch.inference_mode()
 def search_encoded(
-    model: Transformer, encoded: Encoded, source_lengths: Tensor, options: BeamOptions
+    model: DecodingNetwork, encoded: Any, source_lengths: Tensor, options: BeamOptions
 ) -> list[list[Hypothesis]]:
     """Beam search from the encoder's output; ``source_lengths`` (B,) count tokens with their end symbol.
+
+    It computes on the device of ``source_lengths``, which must be that of the model.
 
     A sentence is done when ``beam`` hypotheses have ended; an end symbol counts only among the ``beam`` best
     candidates of its step, and at the maximum length it is the only candidate. Done sentences leave the batch.
@@ -81,7 +105,7 @@ def search_encoded(
     """
     ratio, offset = options.max_length_ratio, options.max_length_offset
     limits = [max(int(ratio * length + offset), options.min_length, 1) for length in source_lengths.tolist()]
-    search = _Search(model, encoded, limits, options)
+    search = _Search(model, encoded, limits, source_lengths.device, options)
     while search.sentences:
         search.advance()
     if not all(search.finished):
@@ -95,14 +119,15 @@ _BLOCK = 64  # scores whose maximum is taken at once when the best are looked fo
 class _Search:
     """The unfinished part of a batch: R sentences, ``beam`` rows each."""
 
-    def __init__(self, model: Transformer, encoded: Encoded, limits: list[int], options: BeamOptions) -> None:
+    def __init__(
+        self, model: DecodingNetwork, encoded: Any, limits: list[int], device: torch.device, options: BeamOptions
+    ) -> None:
         self.model = model
         self.options = options
         self.limits = limits
         self.finished: list[list[Hypothesis]] = [[] for _ in limits]
         self.sentences = list(range(len(limits)))  # original numbers of the R sentences
-        self.state: DecoderState = model.start(encoded, options.beam)
-        device = encoded.layers[0].device
+        self.state: DecodingState = model.start(encoded, options.beam)
         rows = len(limits)
         self.tokens = torch.full((rows, options.beam, 1), EOS_ID, dtype=torch.int64, device=device)
         # Summed log-probability after each position; at first only one row of each sentence is alive.

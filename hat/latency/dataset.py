@@ -10,10 +10,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Statistic
 from hat.space import Architecture
 from hat.space.encoding import FEATURE_NAMES, features
 
@@ -44,11 +44,15 @@ OWN_COLUMNS = (
     "latency_p99_total",
     "runs",
     "anchor_ms",
+    "retakes",
     "time",
     "architecture",
 )
 """What our files hold beyond that: milliseconds, the number of runs, what the anchor that was timed in turn took at the
-same pace, the time of day, compact JSON. All times are as they were measured."""
+same pace, how often the row was measured anew because of that, the time of day, compact JSON. All times are as they
+were measured."""
+DRIFT_COLUMNS = ("anchor_ms", "retakes")
+"""Those that a file does not hold whose latencies were measured without an anchor."""
 
 MOST_SLOWDOWN = 50.0
 """No machine changes its pace by more than this and still measures anything."""
@@ -87,12 +91,25 @@ class LatencyDataset:
     """None where the file does not hold them, as the public ones."""
     median_anchor_ms: float | None
     """Median over the rows of their anchors' times; None where no anchor was timed, as in the public files."""
+    p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
+    """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def latency_ms(self, target: Target = "total") -> FloatArray:
-        """Latencies of one kind, shape (n,); the total is the sum of encoder and decoder."""
+    def latency_ms(self, target: Target = "total", statistic: Statistic = "mean") -> FloatArray:
+        """Latencies of one kind, shape (n,); the mean total is the sum of encoder and decoder.
+
+        Raises:
+            DataError: if the file does not hold the 90th percentiles that are asked for.
+        """
+        if statistic == "p90":
+            if target not in self.p90_ms:
+                raise DataError(
+                    f"the data set must have the column latency_p90_{target} for statistic p90, has not; use mean, or "
+                    "measure it with hat-measure-latency."
+                )
+            return self.p90_ms[target]
         parts = {"encoder": self.encoder_ms, "decoder": self.decoder_ms, "total": self.encoder_ms + self.decoder_ms}
         return parts[target]
 
@@ -109,20 +126,25 @@ class LatencyDataset:
         if not lines:
             raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
         numbers, architectures, anchor_ms = [], [], []
+        percentiles: dict[Target, list[float]] = {
+            target: [] for target in get_args(Target) if f"latency_p90_{target}" in columns
+        }
         for number, line in lines:
             values = _parse(line, len(columns), f"{path}, line {number}")
             row = dict(zip(columns, values, strict=True))
             numbers.append(_numbers(row, f"{path}, line {number}"))
             if "anchor_ms" in row:
                 anchor_ms.append(_number(row, "anchor_ms", f"{path}, line {number}"))
+            for target, column in percentiles.items():
+                column.append(_number(row, f"latency_p90_{target}", f"{path}, line {number}"))
             if "architecture" in row:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
-        table = np.array(numbers, dtype=np.float64)
+        table, pace = np.array(numbers, dtype=np.float64), np.ones(len(lines))
         median_anchor_ms = float(np.median(anchor_ms)) if anchor_ms else None
         if median_anchor_ms is not None:
             pace = np.array(anchor_ms) / median_anchor_ms
             _check_pace(pace, [number for number, _ in lines], path)
-            table[:, len(FEATURE_NAMES) :] /= pace[:, None]
+        table[:, len(FEATURE_NAMES) :] /= pace[:, None]
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
         return cls(
             features=table[:, : len(FEATURE_NAMES)],
@@ -132,6 +154,7 @@ class LatencyDataset:
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
             median_anchor_ms=median_anchor_ms,
+            p90_ms={target: np.array(column) / pace for target, column in percentiles.items()},
         )
 
     def split(self, seed: int, train_rows: int | None = None, least_train_rows: int = 1) -> Split:
@@ -166,52 +189,102 @@ class LatencyDataset:
         return Split(order[:train_rows], order[available : available + valid_rows], order[rows - tenth :])
 
 
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What a later decision about a row of ours needs."""
+
+    architecture: Architecture
+    anchor_ms: float | None
+    """As it was measured; None without an anchor."""
+    retakes: int
+    """How often the row was measured anew."""
+
+
 class LatencyWriter:
     """Adds rows to a CSV of ours, so that a run killed at any moment loses at most the row being written.
 
-    A torn last line, which a power cut can leave, is removed when the file is opened again.
+    A torn last line, which a power cut can leave, is removed when the file is opened again; the column that files of
+    earlier versions do not have is added to them.
 
     Args:
         path: the file; made if needed.
+        anchored: whether an anchor is timed beside every architecture.
 
     Raises:
         DataError: if the file exists and does not start with our columns.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, anchored: bool = True) -> None:
         self.path = Path(path)
+        all_columns = PUBLIC_COLUMNS + OWN_COLUMNS
+        self.columns = tuple(name for name in all_columns if anchored or name not in DRIFT_COLUMNS)
         if not self.path.exists():
-            write_text(self.path, _line(PUBLIC_COLUMNS + OWN_COLUMNS))
+            write_text(self.path, _line(self.columns))
             return
         columns, _ = _read_lines(self.path)
-        if columns != list(PUBLIC_COLUMNS + OWN_COLUMNS):
+        without_retakes = [name for name in self.columns if name != "retakes"]
+        if columns not in (list(self.columns), without_retakes):
             raise DataError(
                 f"{self.path}: must start with the columns this version writes, does not; choose another output folder."
             )
         content = self.path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
+        if columns != list(self.columns):
+            self._add_retakes()
+
+    def _add_retakes(self) -> None:
+        before, lines = _read_lines(self.path)
+        rows = [
+            dict(zip(before, _parse(line, len(before), f"{self.path}, line {number}"), strict=True)) | {"retakes": "0"}
+            for number, line in lines
+        ]
+        write_text(self.path, "".join(map(_line, [self.columns, *([row[c] for c in self.columns] for row in rows)])))
+
+    def rows(self) -> list[MeasuredRow]:
+        """What the file holds, in order. Raises DataError when a row is damaged."""
+        columns, lines = _read_lines(self.path)
+        architectures = (LatencyDataset.load(self.path).architectures or ()) if lines else ()
+        rows = []
+        for (number, line), architecture in zip(lines, architectures, strict=True):
+            where = f"{self.path}, line {number}"
+            row = dict(zip(columns, _parse(line, len(columns), where), strict=True))
+            anchor_ms = _number(row, "anchor_ms", where) if "anchor_ms" in row else None
+            retakes = int(_number(row, "retakes", where)) if "retakes" in row else 0
+            rows.append(MeasuredRow(architecture, anchor_ms, retakes))
+        return rows
 
     def architectures(self) -> tuple[Architecture, ...]:
-        """What the file holds, in order. Raises DataError when a row is damaged."""
-        _, lines = _read_lines(self.path)
-        return (LatencyDataset.load(self.path).architectures or ()) if lines else ()
+        """The architectures that the file holds, in order. Raises DataError when a row is damaged."""
+        return tuple(row.architecture for row in self.rows())
 
-    def append(self, architecture: Architecture, sample: LatencySample, anchor_ms: float) -> None:
+    def append(self, architecture: Architecture, sample: LatencySample, anchor_ms: float | None = None) -> None:
         """Add one row; it is on the disk when this returns."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._row(architecture, sample, anchor_ms, 0))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def retake(self, row: MeasuredRow, sample: LatencySample, anchor_ms: float) -> None:
+        """Put a new measurement of a row at the end, instead of the row; a power cut leaves the one or the other."""
+        architectures = self.architectures()
+        header, *lines = [line for line in self.path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        kept = [line for line, known in zip(lines, architectures, strict=True) if known != row.architecture]
+        new = self._row(row.architecture, sample, anchor_ms, row.retakes + 1)
+        write_text(self.path, "".join(f"{line}\n" for line in (header, *kept)) + new)
+
+    def _row(self, architecture: Architecture, sample: LatencySample, anchor_ms: float | None, retakes: int) -> str:
         encoder, decoder, total = sample.encoder, sample.decoder, sample.total
         values = [
             *features(architecture),
             encoder.mean_ms, decoder.mean_ms, encoder.std_ms, decoder.std_ms,
             encoder.median_ms, encoder.p90_ms, decoder.median_ms, decoder.p90_ms,
-            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, total.p99_ms, sample.runs, anchor_ms,
+            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, total.p99_ms, sample.runs, anchor_ms, retakes,
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             json.dumps(architecture.to_dict(), separators=(",", ":")),
         ]  # fmt: skip
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_line(values))
-            file.flush()
-            os.fsync(file.fileno())
+        named = dict(zip(PUBLIC_COLUMNS + OWN_COLUMNS, values, strict=True))
+        return _line([named[name] for name in self.columns])
 
 
 def _line(values: Sequence[object]) -> str:
@@ -267,8 +340,8 @@ def _check_pace(pace: FloatArray, line_numbers: Sequence[int], path: Path) -> No
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float:
-    """One value: above 0, but a part's mean and a deviation may be 0."""
-    may_be_zero = name in LATENCY_COLUMNS
+    """One value: above 0, but a part's latency and a deviation may be 0."""
+    may_be_zero = name in (*LATENCY_COLUMNS, "retakes") or name.startswith("latency_p90_")
     try:
         value = float(row[name])
     except ValueError:

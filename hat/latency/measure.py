@@ -1,7 +1,6 @@
 """Timing what ships: a standalone Transformer, from token ids to the best hypothesis."""
 
 import contextlib
-import copy
 import gc
 import statistics
 import time
@@ -11,12 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hat.backends import BACKENDS, Placement, Renew
 from hat.decoding import BeamOptions, search_encoded
+from hat.errors import BackendError, ConfigError, HatError
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import CallSettings, LatencySettings
 from hat.latency.statistics import LEAST_VALUES, LatencySample, median_error
 from hat.nn import Transformer
-from hat.nn.packed import pack
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
 
@@ -58,14 +58,20 @@ def measure(net: Transformer, settings: CallSettings, seed: int = 1) -> LatencyS
         seed: of the source tokens.
 
     Raises:
-        ConfigError: if ``settings`` ask for a device or type that is not here.
+        ConfigError: if ``settings`` ask for a device, backend or type that is not here.
+        BackendError: if the backend fails on this model.
 
     Source: HAT (arXiv:2005.14187), section 3.2, for lengths, runs and trimming. Differs in: the authors' program times
     the model in training mode with gradients recorded, without softmax, top-k and beam reordering.
     """
     settings = resolve(settings)
-    call = _Call(net, settings, seed)
-    with cpu_threads(settings.threads), _no_garbage_collection():
+    with cpu_threads(settings.threads), _failures(settings.backend):
+        call = _Call(net, _prepare(net, settings), settings, seed)
+        return _measure(call, settings)
+
+
+def _measure(call: "_Call", settings: CallSettings) -> LatencySample:
+    with _no_garbage_collection():
         call.warm_up(settings.warmup_runs)
         runs: list[tuple[float, float]] = []
         while len(runs) < settings.runs and not _sure([total for _, total in runs], settings.relative_error):
@@ -111,13 +117,21 @@ class AnchoredTimer:
         seed: of weights and source tokens.
 
     Raises:
-        ConfigError: if ``settings`` ask for a device, type or way of sharing embeddings that cannot be.
+        ConfigError: if ``settings`` ask for a device, backend, type or way of sharing embeddings that cannot be, or the
+            backend fails on the anchor.
     """
 
     def __init__(self, anchor: Architecture, settings: LatencySettings, seed: int = 1) -> None:
         self.settings = resolve(settings)
         self.seed = seed
         self._anchor = random_model(anchor, settings, seed)
+        try:
+            with cpu_threads(self.settings.threads), _failures(self.settings.backend):
+                self._prepared = _prepare(self._anchor, self.settings)
+                if self.settings.backend != "eager":  # what is compiled when it is first called shows itself here
+                    _Call(self._anchor, self._prepared, self.settings, seed)
+        except BackendError as error:
+            raise ConfigError(f"the anchor ({anchor}) cannot be timed: {error}") from error
 
     def time(self, net: Transformer, most_runs: int | None = None) -> AnchoredSample:
         """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
@@ -128,13 +142,19 @@ class AnchoredTimer:
         Args:
             net: the model.
             most_runs: instead of the settings' number of runs.
+
+        Raises:
+            BackendError: if the backend fails on this model.
         """
-        anchor = _Call(self._anchor, self.settings, self.seed)
-        call = _Call(net, self.settings, self.seed)
-        most = self.settings.runs if most_runs is None else most_runs
+        with cpu_threads(self.settings.threads), _failures(self.settings.backend):
+            call = _Call(net, _prepare(net, self.settings), self.settings, self.seed)
+            anchor = _Call(self._anchor, self._prepared, self.settings, self.seed)
+            return self._time(anchor, call, self.settings.runs if most_runs is None else most_runs)
+
+    def _time(self, anchor: "_Call", call: "_Call", most: int) -> AnchoredSample:
         runs: list[tuple[float, float]] = []
         ratios: list[float] = []
-        with cpu_threads(self.settings.threads), _no_garbage_collection():
+        with _no_garbage_collection():
             anchor.warm_up(self.settings.warmup_runs)
             call.warm_up(self.settings.warmup_runs)
             while len(runs) < most and not _sure(ratios, self.settings.relative_error):
@@ -154,14 +174,37 @@ def beam_options(settings: CallSettings) -> BeamOptions:
     return BeamOptions(beam=settings.beam, min_length=words, max_length_ratio=0, max_length_offset=words)
 
 
-class _Call:
-    """One translation call of a copy of ``net``, ready to be timed; ``settings`` are resolved."""
+def _prepare(net: Transformer, settings: CallSettings) -> Renew:
+    """What makes new copies of ``net`` in memory, on the backend of these resolved settings."""
+    place = Placement(torch.device(settings.device), settings.dtype, settings.threads or torch.get_num_threads())
+    return BACKENDS[settings.backend].prepare(net, place)
 
-    def __init__(self, net: Transformer, settings: CallSettings, seed: int) -> None:
+
+@contextlib.contextmanager
+def _failures(backend: str) -> Iterator[None]:
+    """Tell of what fails inside the block by one error; where hat's own code runs, only what torch says can fail."""
+    try:
+        yield
+    except HatError:
+        raise
+    except Exception as error:
+        if backend == "eager" and not isinstance(error, RuntimeError | MemoryError):
+            raise
+        told = (str(error).strip().splitlines() or [""])[0]
+        raise BackendError(f"{backend} fails: {type(error).__name__}: {told[:300]}") from error
+
+
+class _Call:
+    """One translation call of a new copy of ``net``, ready to be timed; ``settings`` are resolved."""
+
+    def __init__(self, net: Transformer, renew: Renew, settings: CallSettings, seed: int) -> None:
         self.device = torch.device(settings.device)
-        self.net = pack(copy.deepcopy(net).to(self.device), settings.dtype)
+        self.architecture = net.architecture
+        self.net = renew()
         self.source = _source_tokens(net.source_vocab_size, settings, seed)
         self.options = beam_options(settings)
+        if settings.backend != "eager":
+            self.run()  # what is done once, such as compiling, is done here, however short the warm-up
 
     def warm_up(self, most_runs: int) -> None:
         """Run until three runs in a row take as long as the three before, or ``most_runs`` times."""

@@ -1,13 +1,14 @@
 """What exactly is timed, and on what: the settings and the record that travel with every latency. No torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from hat.artifacts import read_json, write_json
 from hat.config import Section, Threads, describe_validation_error
 from hat.errors import DataError
+from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
 
 DEVICE_FILE = "device.json"
@@ -32,8 +33,13 @@ class CallSettings(Section):
     """Sentences translated at a time; times are those of the whole batch."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU when there is one."""
+    backend: Literal["eager", "compile", "onnxruntime"] = "eager"
+    """What runs the network: torch as it is, torch.compile, or ONNX Runtime (CPU only; the extra ``export``). The last
+    two take some seconds to minutes a network before it is timed, and their times of the encoder contain the decoder's
+    projections of what the encoder gives."""
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
-    """Type of the matrix products; float16 needs a GPU, int8 a CPU."""
+    """Type of the matrix products; float16 needs a GPU. int8: weights with a scale for each output channel, activations
+    quantised as they come (CPU, eager or onnxruntime)."""
     threads: Threads | None = None
     """CPU threads; null takes torch's choice."""
     warmup_runs: int = Field(default=10, ge=0)
@@ -55,12 +61,17 @@ class LatencySettings(CallSettings):
     """As in the model to ship; it changes how much memory is touched."""
     pre_norm: bool = False
     """As in the model to ship."""
+    anchor_tolerance: float | None = Field(default=0.2, gt=0)
+    """Rows of a data set whose anchor took more or less time than the median of all by more than this part are measured
+    anew after the others, twice at most; null keeps them as they are. The anchor takes smaller changes of the machine's
+    pace out well; stretches in which a machine is throttled or loaded lie 22 to 42 % off in the public data sets."""
 
 
 class DeviceRecord(Section):
     """On what machine, with what software and how latencies were measured: the content of ``device.json``."""
 
-    format: Literal["hat.device/1"] = "hat.device/1"
+    format: Literal["hat.device/1", "hat.device/2"] = "hat.device/2"
+    """Records of the first format lack what has a default here."""
     machine: str
     """Processor and how many of its cores may be used."""
     gpu: str | None
@@ -71,6 +82,48 @@ class DeviceRecord(Section):
     """With the device and the number of threads that were really used."""
     anchor: Architecture | None = None
     """The network that was timed in turn with every other; null where none was."""
+    hardware: Hardware | None = None
+    software: Software | None = None
+    sessions: tuple[Session, ...] = ()
+    """What was seen whenever measuring began and ended."""
+
+    def comparable(self, other: "DeviceRecord") -> dict[str, Any]:
+        """What must be the same for latencies to be comparable, of what both records say."""
+        unknown = {name for name in ("hardware", "software") if None in (getattr(self, name), getattr(other, name))}
+        return self.model_dump(mode="json", exclude={"format", "sessions", *unknown})
+
+    def lines(self) -> list[str]:
+        """The record in a few lines for people."""
+        call, hardware, software = self.settings, self.hardware, self.software
+        lines = [f"device: {self.gpu or self.machine}; CPU threads: {call.threads}"]
+        if hardware is not None:
+            caches = ", ".join(f"{name} {size}" for name, size in (hardware.caches or {}).items())
+            told = {
+                "cores": f"{hardware.physical_cores or '?'} physical, {hardware.logical_cores} logical",
+                "caches": caches,
+                "governor": hardware.frequency_governor,
+                "driver": hardware.gpu_driver,
+            }
+            lines.append("  " + "; ".join(f"{name} {value}" for name, value in told.items() if value))
+        if software is not None:
+            has = [name for name, there in (("MKL", software.mkl), ("oneDNN", software.onednn)) if there]
+            build = [software.cpu_capability, software.parallel_backend, *has]
+            build += [f"CUDA {software.cuda}"] if software.cuda else []
+            build += [f"{name} {version}" for name, version in software.packages.items()]
+            lines.append(f"  torch {self.torch} ({', '.join(build)})")
+        lines.append(
+            f"timed: {call.backend}, {call.dtype}, {call.source_length} tokens to {call.target_length}, "
+            f"beam {call.beam}, batch {call.batch_size}; anchor {self.anchor or 'none'}"
+        )
+        if self.sessions:
+            seen = self.sessions[-1].start
+            values = {
+                "load": seen.load_average, "temperature (°C)": seen.temperature_celsius,
+                "frequency (MHz)": seen.frequency_mhz,
+            }  # fmt: skip
+            told_now = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
+            lines.append(f"now: {told_now or 'nothing known'}")
+        return lines
 
     def write(self, path: str | Path) -> None:
         """Write the record atomically."""

@@ -3,8 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
+
+Statistic = Literal["mean", "p90"]
+"""What stands for many runs: their trimmed mean, or their 90th percentile."""
 
 TRIMMED_SHARE = 0.1
 """Share of the runs that is dropped at either end before the mean is taken."""

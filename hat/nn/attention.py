@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,13 @@ def causal_bias(length: int, like: Tensor) -> Tensor:
     return torch.full((length, length), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
 
 
+class KeyValueCache(Protocol):
+    """Where self-attention finds what was decoded before."""
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new keys and values (B, H, new, K); returns all of them so far."""
+
+
 @dataclass
 class SelfAttentionCache:
     """Keys and values of all that was decoded so far, each (B, H, capacity, K); the first ``length`` are written.
@@ -96,7 +104,13 @@ class Past:
             return None
         if self.length > self.bias.size(2):
             self.bias = _enlarge(self.bias, 2, 2 * self.length)
-        self.bias[:, :, start : self.length].fill_(-math.inf).diagonal(dim1=1, dim2=2).zero_()
+        self.bias[:, :, start : self.length] = own_entries(beam, self.bias)
+        return self.bias[:, None, :, : self.length]
+
+    def seen(self) -> Tensor:
+        """The bias of all entries so far, (B, 1, beam, length)."""
+        if self.bias.size(1) == 1:
+            return self.bias.new_zeros(self.bias.size(0), 1, 1, self.length)
         return self.bias[:, None, :, : self.length]
 
     def follow(self, parents: Tensor) -> None:
@@ -108,6 +122,13 @@ class Past:
     def select(self, sentences: Tensor) -> None:
         """Keep these sentences (int64) only."""
         self.bias = self.bias.index_select(0, sentences)
+
+
+def own_entries(beam: int, like: Tensor) -> Tensor:
+    """The bias by which each of ``beam`` hypotheses sees its own of as many new entries, (beam, beam)."""
+    numbers = torch.arange(beam, device=like.device)
+    hidden = numbers[:, None] != numbers
+    return torch.zeros(beam, beam, dtype=like.dtype, device=like.device).masked_fill(hidden, -math.inf)
 
 
 def _enlarge(x: Tensor, dim: int, size: int) -> Tensor:
@@ -136,7 +157,7 @@ class SelfAttention(nn.Module):
         self.out_proj = ElasticLinear(qkv_dim, max_dim)
 
     def forward(
-        self, x: Tensor, heads: int, bias: Tensor | None, drop: float, cache: SelfAttentionCache | None = None
+        self, x: Tensor, heads: int, bias: Tensor | None, drop: float, cache: KeyValueCache | None = None
     ) -> Tensor:
         """Attend over ``x``, and over what is in ``cache`` when there is one.
 

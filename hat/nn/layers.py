@@ -1,5 +1,6 @@
 """Encoder and decoder: layers that are told their own sizes, and the stacks that walk through them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hat.nn.attention import CrossAttention, Memory, Past, SelfAttention, SelfAttentionCache, causal_bias
+from hat.nn.attention import CrossAttention, KeyValueCache, Memory, Past, SelfAttention, SelfAttentionCache, causal_bias
 from hat.nn.dropout import Dropout, dropout
 from hat.nn.elastic import ElasticLayerNorm, ElasticLinear
 from hat.space.architecture import (
@@ -79,7 +80,7 @@ class DecoderLayer(nn.Module):
         memory: Memory,
         bias: Tensor | None,
         probs: Dropout,
-        cache: SelfAttentionCache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """(B, T, D) → (B, T, D); ``bias`` hides the future, (T, T), or, with a ``cache``, what is not its own past."""
         y = self.self_attn_norm(x) if self.pre_norm else x
@@ -213,22 +214,28 @@ class Decoder(nn.Module):
             caches.append(SelfAttentionCache(like.new_empty(shape), like.new_empty(shape)))
         return DecoderState(memories, caches, Past(like.new_empty(sentences, beam, room)))
 
-    def step(self, x: Tensor, spec: DecoderSpec, state: DecoderState) -> Tensor:
-        """One position for each hypothesis (B, beam, D) → (B, beam, D); ``state`` is brought up to date."""
-        bias = state.past.extend()
-        for layer, layer_spec, memory, cache in zip(
-            self.layers, spec.layers, state.memories, state.caches, strict=False
-        ):
+    def step(
+        self,
+        x: Tensor,
+        spec: DecoderSpec,
+        memories: Sequence[Memory],
+        caches: Sequence[KeyValueCache],
+        bias: Tensor | None,
+    ) -> Tensor:
+        """One position for each hypothesis (B, beam, D) → (B, beam, D); it is added to the ``caches``.
+
+        ``bias`` (B, 1, beam, entries), those that are added included, hides what is not a hypothesis's own past.
+        """
+        for layer, layer_spec, memory, cache in zip(self.layers, spec.layers, memories, caches, strict=False):
             x = layer(x, layer_spec, memory, bias, Dropout(), cache)
-        state.position += 1
         return x if self.final_norm is None else self.final_norm(x)
 
 
 def padding_bias(tokens: Tensor, pad: int) -> Tensor | None:
     """Bias that hides padding, (B, S) → (B, 1, 1, S); None when there is none, which saves the addition."""
     hidden = tokens.eq(pad)
-    # Only asked on the CPU: elsewhere the answer would stall the device.
-    if tokens.device.type == "cpu" and not bool(hidden.any()):
+    # Only asked on the CPU: elsewhere the answer would stall the device. What is compiled must not depend on it.
+    if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(hidden.any()):
         return None
     bias = torch.zeros(tokens.shape, device=tokens.device).masked_fill_(hidden, float("-inf"))
     return bias[:, None, None, :]

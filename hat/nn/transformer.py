@@ -4,6 +4,7 @@ Both are the same encoder and decoder. A SuperTransformer is told an :class:`Arc
 down to the layers; a Transformer is one SubTransformer, built at exactly its own sizes, and passes its own.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from hat.errors import ConfigError
+from hat.nn.attention import KeyValueCache, Memory
 from hat.nn.elastic import leading
 from hat.nn.encoder_decoder import EncoderDecoder
 from hat.nn.files import SuperTransformerFile, TransformerFile, load_model, read_config, save_model
@@ -80,9 +82,30 @@ class Transformer(EncoderDecoder):
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
         """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
-        spec = self.architecture.decoder
-        x = self._embed_target(tokens, self.decoder_positions(state.position, 1, spec.embed_dim))
-        return self.output_embedding.logits(self.decoder.step(x, spec, state))
+        positions = self.decoder_positions(state.position, 1, self.architecture.decoder.embed_dim)
+        state.position += 1
+        return self.next_logits(tokens, positions, state.past.extend(), state.memories, state.caches)
+
+    def next_logits(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        bias: Tensor | None,
+        memories: Sequence[Memory],
+        caches: Sequence[KeyValueCache],
+    ) -> Tensor:
+        """:meth:`step` without its bookkeeping, a function of tensors: (B, beam) → (B, beam, V).
+
+        Args:
+            tokens: the last token of each hypothesis.
+            positions: the signals of their position (1, D).
+            bias: hides what is not a hypothesis's own past, (B, 1, beam, entries of the caches and the new ones).
+            memories: of each decoder layer.
+            caches: of each decoder layer; what is new is added to them.
+        """
+        x = self._embed_target(tokens, positions)
+        x = self.decoder.step(x, self.architecture.decoder, memories, caches, bias)
+        return self.output_embedding.logits(x)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` atomically."""

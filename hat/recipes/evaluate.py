@@ -15,7 +15,8 @@ from hat.data.batching import validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
-from hat.decoding import BeamOptions, Translator
+from hat.decoding import BeamOptions
+from hat.decoding.translator import Translator
 from hat.errors import DataError
 from hat.latency.device import describe, resolve
 from hat.latency.measure import measure

@@ -3,28 +3,25 @@
 import json
 import logging
 import random
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
-from tqdm import tqdm
 
 from hat.artifacts import RunFolder, alone_in, read_text
-from hat.config import Section, Seed, flatten, read_yaml, shorten
+from hat.config import Section, Seed, flatten, load_config, shorten
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyWriter
-from hat.latency.device import describe
+from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
+from hat.recipes.latency_rows import Time, fill, short
 from hat.space import Architecture, SearchSpace
 
 logger = logging.getLogger(__name__)
-
-_LINES = 20  # how many lines of progress a whole run prints where there is no terminal
 
 
 class MeasureLatencyConfig(Section):
@@ -38,9 +35,10 @@ class MeasureLatencyConfig(Section):
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
     seed: Seed = 1
     """Decides which architectures are drawn."""
-    anchor: Path | None = None
+    anchor: Literal["none"] | Path | None = None
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
-    taken out; null draws one with ``seed``."""
+    taken out; null draws one with ``seed``. ``none`` times nothing in turn, for comparison: it takes half the time, and
+    whatever happens to the machine's pace is in the latencies."""
     settings: LatencySettings
     """What is timed."""
 
@@ -64,10 +62,10 @@ def measure_latency(
     anchor = _anchor(config)
     device = describe(config.settings, anchor)
     architectures = draw_architectures(config.space, config.samples, config.seed)
-    timer = AnchoredTimer(anchor, device.settings)  # now: settings that cannot be leave nothing behind
+    timed = _timing(anchor, device.settings)  # now: settings that cannot be leave nothing behind
     run = RunFolder(config.output, config, "hat-measure-latency")
     with alone_in(config.output):
-        return _measure_all(config, restart, architectures, timer, device, run)
+        return _measure_all(config, restart, architectures, timed, device, run)
 
 
 def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Architecture]:
@@ -92,11 +90,26 @@ def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Arch
     )
 
 
-def _anchor(config: MeasureLatencyConfig) -> Architecture:
-    """What is timed in turn with every sample."""
+def _anchor(config: MeasureLatencyConfig) -> Architecture | None:
+    """What is timed in turn with every sample; None where nothing is."""
+    if config.anchor == "none":
+        return None
     if config.anchor is not None:
         return Architecture.from_json(config.anchor)
     return config.space.sample(random.Random(config.seed))
+
+
+def _timing(anchor: Architecture | None, settings: LatencySettings) -> Time:
+    """How every sample is timed. Raises ConfigError where that cannot be."""
+    if anchor is None:
+        return lambda architecture: (measure(random_model(architecture, settings), settings), None)
+    timer = AnchoredTimer(anchor, settings)
+
+    def time_beside_anchor(architecture: Architecture) -> tuple[LatencySample, float | None]:
+        timed = timer.time(random_model(architecture, settings))
+        return timed.sample, timed.anchor_ms
+
+    return time_beside_anchor
 
 
 def _measure_files(paths: Sequence[Path], device: DeviceRecord) -> str:
@@ -105,7 +118,7 @@ def _measure_files(paths: Sequence[Path], device: DeviceRecord) -> str:
     results: list[dict[str, Any]] = []
     for path, architecture in zip(paths, architectures, strict=True):
         sample = measure(random_model(architecture, device.settings), device.settings)
-        logger.info("%s | %s | %s", path, architecture, _short(sample))
+        logger.info("%s | %s | %s", path, architecture, short(sample))
         results.append({"architecture": str(path), **sample.to_dict(), "device": device.model_dump(mode="json")})
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
 
@@ -114,7 +127,7 @@ def _measure_all(
     config: MeasureLatencyConfig,
     restart: bool,
     architectures: Sequence[Architecture],
-    timer: AnchoredTimer,
+    timed: Time,
     device: DeviceRecord,
     run: RunFolder,
 ) -> Path:
@@ -122,21 +135,38 @@ def _measure_all(
     path = config.output / "latency.csv"
     if path.is_file() and (restart or not _has_rows(path)):
         path.unlink()
-    if path.exists():
-        _check_same(config, device)
+    before = _check_same(config, device) if path.exists() else None
     run.announce()
+    device = begin_session(device, before)
+    for line in device.lines():
+        logger.info("%s", line)
     device.write(config.output / DEVICE_FILE)
-    writer = LatencyWriter(path)
-    done = writer.architectures()
-    if done[: len(architectures)] != tuple(architectures[: len(done)]):
-        raise ConfigError(f"{path}: holds other architectures than this space and seed give; use --restart.")
-    if done:
-        logger.info("%s: %d of %d architectures are there already", path, len(done), len(architectures))
+    writer = LatencyWriter(path, anchored=device.anchor is not None)
+    _check_members(writer, config.space)
     started = time.monotonic()
-    _measure_rest(architectures, len(done), timer, writer)
-    rows = max(len(done), len(architectures))
-    run.log(event="final", rows=rows, measured=rows - len(done))
-    run.finish(rows=rows, measuring_seconds=round(time.monotonic() - started, 1))
+    try:
+        collected = fill(
+            writer,
+            architectures,
+            timed,
+            device.settings.anchor_tolerance,
+            lambda architecture, error: run.log(event="failed", architecture=architecture.to_dict(), error=error),
+        )
+    finally:
+        end_session(device).write(config.output / DEVICE_FILE)
+    failed = len(collected.failed)
+    if failed:
+        told = "%d of %d architectures could not be measured; metrics.jsonl names them"
+        logger.warning(told, failed, len(architectures))
+    if collected.retaken or collected.off:
+        logger.info("%d measured anew, %d still at another pace than the rest", collected.retaken, collected.off)
+    counts = {
+        "rows": len(writer.architectures()), "measured": collected.measured, "failed": failed,
+        "retaken": collected.retaken, "off_pace": collected.off,
+    }  # fmt: skip
+    run.log(event="final", **counts)
+    names = [{"architecture": str(one), "error": error} for one, error in collected.failed.items()]
+    run.finish(**{**counts, "failed": names}, measuring_seconds=round(time.monotonic() - started, 1))
     return path
 
 
@@ -145,29 +175,21 @@ def _has_rows(path: Path) -> bool:
     return "\n" in read_text(path, "a latency data set (CSV)").strip()
 
 
-def _measure_rest(
-    architectures: Sequence[Architecture], done: int, timer: AnchoredTimer, writer: LatencyWriter
-) -> None:
-    """Measure all but the first ``done`` and show how it goes: a bar on a terminal, some lines elsewhere."""
-    total, started = len(architectures), time.monotonic()
-    on_terminal = sys.stderr.isatty()
-    with tqdm(total=total, initial=min(done, total), unit="architecture", disable=not on_terminal) as bar:
-        for number, architecture in enumerate(architectures[done:], done + 1):
-            timed = timer.time(random_model(architecture, timer.settings))
-            writer.append(architecture, timed.sample, timed.anchor_ms)
-            bar.update()
-            bar.set_postfix_str(_short(timed.sample))
-            if not on_terminal and (number % max(1, total // _LINES) == 0 or number == total):
-                left = (time.monotonic() - started) / (number - done) * (total - number)
-                logger.info("%d/%d | %s | %s | %.0f s left", number, total, architecture, _short(timed.sample), left)
+def _check_members(writer: LatencyWriter, space: SearchSpace) -> None:
+    """Refuse a file that holds what cannot be of this space, or one architecture twice."""
+    architectures = writer.architectures()
+    if any(architecture not in space for architecture in architectures):
+        raise ConfigError(f"{writer.path}: holds other architectures than this space gives; use --restart.")
+    if len(set(architectures)) < len(architectures):
+        raise ConfigError(f"{writer.path}: holds an architecture twice (put together from two files?); use --restart.")
 
 
-def _short(sample: LatencySample) -> str:
-    return f"{sample.total.mean_ms:.4g} ms (encoder {sample.encoder.mean_ms:.3g})"
+def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRecord:
+    """Refuse to add rows to a file that was measured otherwise; returns the record of how it was measured.
 
-
-def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> None:
-    """Refuse to add rows to a file that was measured otherwise. Raises ConfigError naming the first difference."""
+    Raises:
+        ConfigError: naming the first difference.
+    """
     where = config.output
     if not (where / "config.yaml").exists() or not (where / DEVICE_FILE).exists():
         raise ConfigError(
@@ -175,20 +197,23 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> None:
             "choose another output folder, or begin anew with --restart."
         )
     device_before = DeviceRecord.read(where / DEVICE_FILE)
-    if device_before.anchor is None:
+    if (device_before.anchor is None) != (device.anchor is None):
+        without = "without" if device_before.anchor is None else "with"
         raise ConfigError(
-            f"{where}: was measured without an anchor, by an earlier version; choose another output folder, or begin "
+            f"{where}: was measured {without} an anchor; set anchor as it was, choose another output folder, or begin "
             "anew with --restart."
         )
+    before = load_config(MeasureLatencyConfig, where / "config.yaml")  # what is new since then has its default
     # The anchor is compared as it is in the device record, wherever its file lies now.
     pairs = [
-        (read_yaml(where / "config.yaml"), config.model_dump(mode="json")),
-        (device_before.model_dump(mode="json"), device.model_dump(mode="json")),
+        (before.model_dump(mode="json"), config.model_dump(mode="json")),
+        (device_before.comparable(device), device.comparable(device_before)),
     ]
-    for before, now in ((flatten(before), flatten(now)) for before, now in pairs):
-        for key in sorted((before.keys() | now.keys()) - {"output", "samples", "anchor"}):
-            if before.get(key) != now.get(key):
+    for then, now in ((flatten(then), flatten(now)) for then, now in pairs):
+        for key in sorted((then.keys() | now.keys()) - {"output", "samples", "anchor"}):
+            if then.get(key) != now.get(key):
                 raise ConfigError(
-                    f"{where}: was measured with {key} {shorten(before.get(key))}, now it is {shorten(now.get(key))}; "
+                    f"{where}: was measured with {key} {shorten(then.get(key))}, now it is {shorten(now.get(key))}; "
                     "go on with the same, choose another output folder, or begin anew with --restart."
                 )
+    return device_before

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from hat.config import Section, Threads
 from hat.data.text import decode_line, lines_of, raw_lines
-from hat.decoding import BeamOptions, Translator
+from hat.decoding import BeamOptions
+from hat.decoding.translator import Translator
 from hat.errors import ConfigError
 from hat.nn.device import choose_device
 from hat.nn.packed import DType

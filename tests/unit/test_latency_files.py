@@ -67,6 +67,30 @@ def test_the_pace_of_the_machine_is_taken_out(tmp_path: Path) -> None:
     assert data.encoder_std_ms.tolist() == [0.5] * 3 and data.decoder_std_ms.tolist() == [2.0] * 3
 
 
+def test_percentiles_follow_the_pace_as_the_means_do(tmp_path: Path) -> None:
+    path, runs = tmp_path / "latency.csv", [(1.0, 5.0), (2.0, 9.0), (3.0, 11.0)]
+    writer = LatencyWriter(path)
+    for pace in (1.0, 2.0, 0.5):
+        sample = LatencySample.of_runs([(pace * encoder, pace * total) for encoder, total in runs])
+        writer.append(SPACE.smallest(), sample, anchor_ms=30 * pace)
+    data = LatencyDataset.load(path)
+    assert data.latency_ms(statistic="p90").tolist() == pytest.approx([10.6] * 3)  # four fifths from 9 to 11
+    assert data.latency_ms("encoder", "p90").tolist() == pytest.approx([2.8] * 3)
+    assert data.latency_ms("decoder", "p90").tolist() == pytest.approx([7.8] * 3)
+    assert data.latency_ms(statistic="mean").tolist() == data.latency_ms().tolist()
+
+
+def test_a_file_without_percentiles_says_so(tmp_path: Path) -> None:
+    data = LatencyDataset.load(public(tmp_path, HEADER, ROW))
+    assert dict(data.p90_ms) == {}
+    with pytest.raises(DataError, match="must have the column latency_p90_total for statistic p90, has not; use mean"):
+        data.latency_ms(statistic="p90")
+    data = LatencyDataset.load(public(tmp_path, HEADER + ",latency_p90_total", ROW + ",120.5"))
+    assert data.latency_ms("total", "p90").tolist() == [120.5]
+    with pytest.raises(DataError, match="latency_p90_encoder"):
+        data.latency_ms("encoder", "p90")
+
+
 def test_columns_are_found_by_name_whatever_the_spreadsheet_did(tmp_path: Path) -> None:
     names, values = HEADER.split(","), ROW.split(",")
     shuffled = random.Random(1).sample(range(14), 14)
@@ -95,6 +119,7 @@ def test_columns_are_found_by_name_whatever_the_spreadsheet_did(tmp_path: Path) 
         ([HEADER, ROW.replace("100.25", "fast")], "line 2: latency_mean_decoder must be .* 0, is 'fast'"),
         ([HEADER, ROW.replace("640", "0")], "line 2: encoder_embed_dim must be a number above 0, is '0'"),
         ([HEADER, ROW.replace("10.5", "0").replace("100.25", "0")], "line 2: .* must not both be 0"),
+        ([HEADER + ",latency_p90_total", ROW + ",-3"], "line 2: latency_p90_total must be a number of at least 0"),
         ([HEADER + ",anchor_ms", ROW + ",0"], "line 2: anchor_ms must be a number above 0, is '0'"),
         ([HEADER + ",anchor_ms", ROW + ",3", "", ROW + ",4", ROW + ",1e-320"], "line 5: anchor_ms must be within 50"),
         ([HEADER + ",anchor_ms", ROW + ",1e308", ROW + ",4", ROW + ",3"], "line 2: anchor_ms must be within 50"),

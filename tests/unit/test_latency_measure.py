@@ -189,7 +189,7 @@ class Pace:
 
         def run(call: Any) -> tuple[float, float]:
             now = pace(next(self.runs))
-            return now, (10.0 if call.net.architecture == largest else 4.0) * now
+            return now, (10.0 if call.architecture == largest else 4.0) * now
 
         monkeypatch.setattr(measure_module._Call, "run", run)
 
@@ -265,7 +265,10 @@ def test_settings_are_completed_by_what_the_machine_uses() -> None:
         ({"device": "gpu"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'gpu'"),
         ({"device": "meta"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'meta'"),
         ({"device": "cuda:99"}, "settings.device: 'cuda:99' is not here"),
-        ({"dtype": "float16"}, "settings.dtype: float16 needs a GPU"),
+        (
+            {"dtype": "float16"},
+            "settings.dtype: must be one of float32, bfloat16, int8 for backend eager on cpu, is float16",
+        ),
     ],
 )
 def test_what_this_machine_cannot_do_is_said(changes: dict[str, str], message: str) -> None:

@@ -14,12 +14,16 @@ import yaml
 from hat.artifacts import alone_in
 from hat.cli.measure_latency import main as measure_main
 from hat.cli.train_predictor import main as train_main
-from hat.errors import ConfigError
+from hat.errors import BackendError, ConfigError
+from hat.latency import device as device_module
 from hat.latency.dataset import LatencyDataset, LatencyWriter
+from hat.latency.hardware import Observation
+from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.recipes import measure_latency as recipe
+from hat.recipes.latency_rows import MOST_RETAKES
 from hat.recipes.measure_latency import draw_architectures
 from hat.space import Architecture, SearchSpace
 from hat.space.encoding import features
@@ -34,7 +38,7 @@ SPACE = {
 }  # fmt: skip
 SPACE_LARGEST = SearchSpace.model_validate(SPACE).largest()
 SETTINGS = {"source_length": 3, "target_length": 3, "source_vocab_size": 9, "target_vocab_size": 9, "beam": 2}
-SETTINGS |= {"device": "cpu", "threads": 1, "warmup_runs": 0, "runs": 2}
+SETTINGS |= {"device": "cpu", "threads": 1, "warmup_runs": 0, "runs": 2, "anchor_tolerance": None}
 
 
 @pytest.fixture
@@ -66,7 +70,8 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     folder = config.parent / "latency"
     assert out == f"{folder / 'latency.csv'}\n"
-    assert err.splitlines()[0].startswith("1/6 | enc 8x1 dec 8x1 | ")
+    assert err.startswith("device: ") and "\ntimed: eager, float32, 3 tokens to 3, beam 2, batch 1; anchor enc " in err
+    assert [line[:3] for line in err.splitlines() if line.startswith("1/6 | enc 8x1 dec 8x1 | ")] == ["1/6"]
     assert err.splitlines()[-1].endswith(" 0 s left")
     data = LatencyDataset.load(folder / "latency.csv")
     assert len(data) == 6
@@ -76,7 +81,8 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     assert record.settings == LatencySettings.model_validate(SETTINGS)
     assert record.anchor == SearchSpace.model_validate(SPACE).sample(random.Random(1))
     assert data.median_anchor_ms is not None and data.median_anchor_ms > 0
-    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["rows"] == 6
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert (told["rows"], told["measured"], told["failed"], told["retaken"]) == (6, 6, [], 0)
     assert {path.name for path in folder.iterdir()} == {
         "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
     }  # fmt: skip
@@ -195,6 +201,69 @@ def test_rows_measured_without_an_anchor_are_not_mixed(config: Path, capsys: pyt
     assert "was measured without an anchor" in capsys.readouterr().err
 
 
+def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "anchor=none", "samples=3"]) == 0
+    path = config.parent / "latency" / "latency.csv"
+    assert DeviceRecord.read(path.with_name("device.json")).anchor is None
+    assert not {"anchor_ms", "retakes"} & set(path.read_text(encoding="utf-8").splitlines()[0].split(","))
+    assert LatencyDataset.load(path).median_anchor_ms is None
+    assert measure_main([str(config), "samples=5"]) == 2
+    assert "was measured without an anchor; set anchor as it was" in capsys.readouterr().err
+    assert measure_main([str(config), "anchor=none", "samples=5"]) == 0
+    assert len(measured(config)) == 5
+
+
+def test_a_run_that_an_earlier_version_began_goes_on(config: Path) -> None:
+    """Neither the settings nor the columns nor the record of today were there."""
+    assert measure_main([str(config), "samples=3"]) == 0
+    folder = config.parent / "latency"
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    for name in ("backend", "anchor_tolerance"):
+        del values["settings"][name]
+    (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    device = json.loads((folder / "device.json").read_text(encoding="utf-8"))
+    for name in ("hardware", "software", "sessions"):
+        del device[name]
+    for name in ("backend", "anchor_tolerance"):
+        del device["settings"][name]
+    (folder / "device.json").write_text(json.dumps(device | {"format": "hat.device/1"}), encoding="utf-8")
+    lines = (folder / "latency.csv").read_text(encoding="utf-8").splitlines()
+    place = lines[0].split(",").index("retakes")
+    rows = [",".join(value for i, value in enumerate(line.split(",")) if i != place) for line in lines]
+    (folder / "latency.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert measure_main([str(config), "settings.anchor_tolerance=0.2", "samples=2"]) == 0
+    assert (folder / "latency.csv").read_text(encoding="utf-8").splitlines() == lines
+    assert DeviceRecord.read(folder / "device.json").format == "hat.device/2"
+
+
+def test_what_may_change_does_not_stop_a_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measure_main([str(config), "samples=2"]) == 0
+    seen = Observation(time="later", load_average=99.0, temperature_celsius=80.5, frequency_mhz=1.0)
+    monkeypatch.setattr("hat.latency.device.observe", lambda gpu: seen)
+    assert measure_main([str(config), "samples=3"]) == 0
+    first, second = DeviceRecord.read(config.parent / "latency" / "device.json").sessions
+    assert first.end is not None and first.end.time >= first.start.time
+    assert (second.start, second.end) == (seen, seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frequency_governor": "powersave"}, "hardware.frequency_governor"),
+        ({"affinity": (7,)}, "hardware.affinity"),
+    ],
+)
+def test_what_must_not_change_does(
+    config: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert measure_main([str(config), "samples=2"]) == 0
+    real = device_module.hardware
+    monkeypatch.setattr(device_module, "hardware", lambda cpu, gpu: real(cpu, gpu).model_copy(update=change))
+    assert measure_main([str(config), "samples=3"]) == 2
+    assert f"was measured with {message} " in capsys.readouterr().err
+
+
 def test_settings_that_cannot_be_leave_nothing_behind(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert measure_main([str(config), "settings.target_vocab_size=12"]) == 2
     assert "needs one joint vocabulary" in capsys.readouterr().err
@@ -242,13 +311,135 @@ def test_rows_of_another_machine_are_not_mixed(
     assert "which say how it was measured" in capsys.readouterr().err
 
 
-def test_other_architectures_than_the_seed_gives_are_noticed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_order_of_the_rows_does_not_matter(config: Path) -> None:
     assert measure_main([str(config), "samples=3"]) == 0
     path = config.parent / "latency" / "latency.csv"
     header, first, second, third, end = path.read_text(encoding="utf-8").split("\n")
-    path.write_text("\n".join([header, second, first, third, end]), encoding="utf-8")
+    path.write_text("\n".join([header, third, first, end]), encoding="utf-8")  # one is missing, too
+    assert measure_main([str(config), "samples=4"]) == 0
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 4, seed=1)
+    assert list(measured(config)) == [drawn[2], drawn[0], drawn[1], drawn[3]]
+    path.write_text("\n".join([header, second, first, second, end]), encoding="utf-8")
+    assert measure_main([str(config), "samples=4"]) == 2
+
+
+def test_rows_of_another_space_are_noticed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "samples=3"]) == 0
+    path = config.parent / "latency" / "latency.csv"
+    *rows, end = path.read_text(encoding="utf-8").split("\n")
+    largest = rows[2].replace('""ffn_dim"":16', '""ffn_dim"":24').replace(",16.0,", ",24.0,").replace(",16,", ",24,")
+    path.write_text("\n".join([*rows[:2], largest, rows[3], end]), encoding="utf-8")
     assert measure_main([str(config)]) == 2
-    assert "holds other architectures than this space and seed give" in capsys.readouterr().err
+    assert "holds other architectures than this space gives" in capsys.readouterr().err
+
+
+class Machine:
+    """Stands for a machine whose pace is another in some of its measurements, counted from 0; some fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: dict[int, float], failing: Sequence[int] = ()) -> None:
+        self.pace, self.calls = pace, 0
+        drawn = draw_architectures(SearchSpace.model_validate(SPACE), 30, seed=1)
+        self.failing = {drawn[number] for number in failing}
+        monkeypatch.setattr(recipe.AnchoredTimer, "time", lambda timer, net: self.time(net))
+
+    def time(self, net: Any) -> AnchoredSample:
+        if net.architecture in self.failing:
+            raise BackendError("eager fails: RuntimeError: out of luck")
+        pace = self.pace.get(self.calls, 1.0)
+        self.calls += 1
+        return AnchoredSample(LatencySample.of_runs([(1.0 * pace, 8.0 * pace)] * 3), (2.0,) * 3)
+
+
+def anchors_ms(config: Path) -> list[float]:
+    writer = LatencyWriter(config.parent / "latency" / "latency.csv")
+    return [row.anchor_ms or 0.0 for row in writer.rows()]
+
+
+def final(config: Path) -> dict[str, Any]:
+    lines = (config.parent / "latency" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return json.loads(lines[-1])
+
+
+TOLERANCE = "settings.anchor_tolerance=0.2"
+
+
+@pytest.mark.parametrize("start", [0, 7, 14])
+def test_a_throttled_stretch_is_measured_anew(config: Path, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it lies, the beginning included, and however often it is interrupted."""
+    machine = Machine(monkeypatch, {number: 1.3 for number in range(start, start + 6)})
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 20, seed=1)
+    assert measure_main([str(config), "samples=20", TOLERANCE]) == 0
+    assert anchors_ms(config) == [4.0] * 20 and machine.calls == 26
+    slow = drawn[start : start + 6]
+    assert list(measured(config)) == [*(one for one in drawn if one not in slow), *slow]
+    assert (final(config)["retaken"], final(config)["off_pace"]) == (6, 0)
+    data = LatencyDataset.load(config.parent / "latency" / "latency.csv")
+    assert data.latency_ms().tolist() == pytest.approx([8.0] * 20)
+
+
+def test_smaller_changes_and_other_tolerances(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, {3: 1.19, 5: 0.81})
+    assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
+    assert machine.calls == 10
+    machine = Machine(monkeypatch, {3: 9.0})
+    assert measure_main([str(config), "samples=10", "settings.anchor_tolerance=null", "--restart"]) == 0
+    assert machine.calls == 10 and max(anchors_ms(config)) == 36.0
+
+
+def test_a_row_that_stays_off_is_kept_and_counted(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    always = {2: 2.0, **{number: 2.0 for number in range(10, 40)}}
+    machine = Machine(monkeypatch, always)
+    assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
+    assert machine.calls == 10 + MOST_RETAKES
+    assert anchors_ms(config) == [4.0] * 9 + [8.0]
+    assert (final(config)["retaken"], final(config)["off_pace"]) == (MOST_RETAKES, 1)
+    assert "1 still at another pace than the rest" in capsys.readouterr().err
+    assert measure_main([str(config), "samples=10", TOLERANCE]) == 0  # and it is not measured once more
+    assert machine.calls == 10 + MOST_RETAKES
+
+
+def test_a_power_cut_while_rows_are_measured_anew(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, {1: 2.0, 4: 2.0, 6: 0.5})
+    with monkeypatch.context() as patch:
+        interrupt_after(11, patch)
+        assert measure_main([str(config), "samples=10", TOLERANCE]) == 130
+    assert sorted(anchors_ms(config)) == [2.0] + [4.0] * 8 + [8.0] and len(measured(config)) == 10
+    assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
+    assert machine.calls == 13 and anchors_ms(config) == [4.0] * 10
+
+
+def test_what_fails_is_named_and_the_others_go_on(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Machine(monkeypatch, {}, failing=[1, 3])
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 6, seed=1)
+    assert measure_main([str(config)]) == 0
+    assert list(measured(config)) == [drawn[0], drawn[2], drawn[4], drawn[5]]
+    err = capsys.readouterr().err
+    assert f"{drawn[1]} cannot be measured: eager fails: RuntimeError: out of luck" in err
+    assert "2 of 6 architectures could not be measured" in err
+    folder = config.parent / "latency"
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    failed = [Architecture.from_dict(event["architecture"]) for event in events if event.get("event") == "failed"]
+    assert failed == [drawn[1], drawn[3]] and events[-1]["failed"] == 2
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))["failed"]
+    assert [one["architecture"] for one in told] == [str(drawn[1]), str(drawn[3])]
+    Machine(monkeypatch, {})  # the machine is mended
+    assert measure_main([str(config)]) == 0
+    assert list(measured(config))[4:] == [drawn[1], drawn[3]]
+
+
+def test_nothing_can_be_measured(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Machine(monkeypatch, {}, failing=range(6))
+    assert measure_main([str(config)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "hat-measure-latency: settings: none of the 6 architectures can be measured: eager fails: RuntimeError: out of "
+        "luck"
+    )
 
 
 def test_given_architectures_are_measured_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

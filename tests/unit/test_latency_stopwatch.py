@@ -72,6 +72,34 @@ def test_readings_do_not_depend_on_the_pace_but_say_it(monkeypatch: pytest.Monke
     assert stopwatch.slowdown() == 1.2
 
 
+def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set's median anchor took 3 ms; now the network takes 4.5 to 13 ms, the anchor as long as its mean."""
+    sample = LatencySample.of_runs([(0.1, 4.5), (0.1, 9.0), (0.1, 13.0)])
+    timer = Timer([], [])
+    monkeypatch.setattr(timer, "time", lambda net, most_runs: AnchoredSample(sample, (2.0,) * 3))
+    monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
+    reading = Stopwatch(record(anchored=True), 3.0, "p90").read(some_net())
+    assert reading.now_ms == sample.total.p90_ms == pytest.approx(12.2)
+    anchor_ms = sample.total.mean_ms / 2  # beside this network
+    assert reading.latency_ms == pytest.approx(12.2 / anchor_ms * 3.0)
+    assert Stopwatch(record(anchored=True), 3.0).read(some_net()).latency_ms == pytest.approx(2 * 3.0)
+
+
+def test_a_look_for_the_90th_percentile_takes_enough_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def measure(net: Transformer, settings: LatencySettings) -> LatencySample:
+        asked.append(settings.runs)
+        return LatencySample.of_runs([(0.1, 1.0 + run) for run in range(settings.runs)])
+
+    monkeypatch.setattr(module, "measure", measure)
+    device = record(anchored=False)
+    device = device.model_copy(update={"settings": SETTINGS.model_copy(update={"runs": 100})})
+    reading = Stopwatch(device, None, "p90").read(some_net(), limit_ms=1.0)
+    assert set(asked) == {30} and reading.latency_ms == reading.now_ms == pytest.approx(27.1)
+    assert Stopwatch(device, None).read(some_net(), limit_ms=1.0).now_ms == pytest.approx(7.0)  # 13 runs
+
+
 @pytest.mark.parametrize(("limit_ms", "looks"), [(2.5, 8), (4.0, 8), (3.0, MOST_LOOKS)])
 def test_it_looks_until_it_is_sure(monkeypatch: pytest.MonkeyPatch, limit_ms: float, looks: int) -> None:
     generator = np.random.default_rng(1)

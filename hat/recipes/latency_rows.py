@@ -1,0 +1,141 @@
+"""Filling a latency CSV: row by row, naming what cannot be measured, and anew where the machine's pace was another."""
+
+import logging
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from hat.errors import BackendError, ConfigError
+from hat.latency.dataset import LatencyWriter, MeasuredRow
+from hat.latency.statistics import LatencySample
+from hat.space import Architecture
+
+logger = logging.getLogger(__name__)
+
+MOST_RETAKES = 2
+"""How often a row is measured anew before it is kept as it is."""
+_LINES = 20  # how many lines of progress a whole run prints where there is no terminal
+
+Time = Callable[[Architecture], tuple[LatencySample, float | None]]
+"""Times an architecture: its sample, and what the anchor took at the same pace, in ms; None without an anchor."""
+
+
+@dataclass
+class Collected:
+    """What happened while a CSV was filled."""
+
+    measured: int = 0
+    """Architectures that were added."""
+    retaken: int = 0
+    """Measurements that took the place of others."""
+    off: int = 0
+    """Rows that are still off the common pace."""
+    failed: dict[Architecture, str] = field(default_factory=dict)
+    """What could not be measured, and why."""
+
+
+def fill(
+    writer: LatencyWriter,
+    architectures: Sequence[Architecture],
+    measure: Time,
+    anchor_tolerance: float | None,
+    on_failure: Callable[[Architecture, str], None],
+) -> Collected:
+    """Measure what the file does not hold yet, then what it holds at another pace than the rest.
+
+    Args:
+        writer: of the file; all there is to know is in it, so that this can be stopped at any moment and begun again.
+        architectures: what is to be measured, in this order.
+        measure: measures one.
+        anchor_tolerance: how far, as a part of the median, a row's anchor may be off; None leaves all rows as they are.
+        on_failure: is told each architecture that cannot be measured, at once.
+
+    Raises:
+        ConfigError: if there is nothing that can be measured.
+    """
+    collected = Collected()
+    done = set(writer.architectures())
+    missing = [architecture for architecture in architectures if architecture not in done]
+    if done:
+        logger.info(
+            "%s: %d of %d architectures are there already", writer.path, len(architectures) - len(missing),
+            len(architectures),
+        )  # fmt: skip
+
+    def attempt(architecture: Architecture) -> tuple[LatencySample, float | None] | None:
+        try:
+            return measure(architecture)
+        except BackendError as error:
+            collected.failed[architecture] = str(error)
+            logger.warning("%s cannot be measured: %s", architecture, error)
+            on_failure(architecture, str(error))
+            return None
+
+    with _Progress(len(architectures), len(missing)) as progress:
+        for architecture in missing:
+            timed = attempt(architecture)
+            if timed is not None:
+                writer.append(architecture, *timed)
+                collected.measured += 1
+            progress.show(architecture, None if timed is None else timed[0])
+    if not writer.architectures():
+        *_, reason = collected.failed.values()
+        raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
+    while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if _may_retake(row, collected)]:
+        logger.info("%d rows were measured at another pace than the rest: they are measured anew", len(again))
+        for row in again:
+            timed = attempt(row.architecture)
+            if timed is not None and timed[1] is not None:
+                writer.retake(row, timed[0], timed[1])
+                collected.retaken += 1
+    collected.off = len(off_pace(writer.rows(), anchor_tolerance))
+    return collected
+
+
+def off_pace(rows: Sequence[MeasuredRow], tolerance: float | None) -> list[MeasuredRow]:
+    """The rows whose anchor took more or less time than the median of all by more than this part of it."""
+    anchors_ms = [row.anchor_ms for row in rows if row.anchor_ms is not None]
+    if tolerance is None or not anchors_ms:
+        return []
+    median_ms = statistics.median(anchors_ms)
+    return [row for row in rows if row.anchor_ms is not None and abs(row.anchor_ms / median_ms - 1) > tolerance]
+
+
+def _may_retake(row: MeasuredRow, collected: Collected) -> bool:
+    return row.retakes < MOST_RETAKES and row.architecture not in collected.failed
+
+
+def short(sample: LatencySample) -> str:
+    """The sample in a few words."""
+    return f"{sample.total.mean_ms:.4g} ms (encoder {sample.encoder.mean_ms:.3g})"
+
+
+class _Progress:
+    """A bar on a terminal, some lines elsewhere."""
+
+    def __init__(self, total: int, missing: int) -> None:
+        self.total, self.missing = total, missing
+        self.shown, self.started = 0, time.monotonic()
+        self.on_terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=total - missing, unit="architecture", disable=not self.on_terminal)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def show(self, architecture: Architecture, sample: LatencySample | None) -> None:
+        """One more is done; ``sample`` is None where it failed."""
+        self.shown += 1
+        told = "failed" if sample is None else short(sample)
+        self.bar.update()
+        self.bar.set_postfix_str(told)
+        number = self.total - self.missing + self.shown
+        if not self.on_terminal and (number % max(1, self.total // _LINES) == 0 or self.shown == self.missing):
+            left = (time.monotonic() - self.started) / self.shown * (self.missing - self.shown)
+            logger.info("%d/%d | %s | %s | %.0f s left", number, self.total, architecture, told, left)
