@@ -163,28 +163,31 @@ def test_a_copy_is_a_copy() -> None:
 
 
 def test_what_is_compiled_is_compiled_once_for_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for the compiler proper, which takes minutes, and no more kept than one network needs."""
-    compilations: list[str] = []
+    """With a stand-in for the compiler proper, which takes minutes."""
+    compilations: list[Any] = []
 
     def note(graph: Any, inputs: Any) -> Any:
-        compilations.append("step" if len(inputs) > 30 else "encoder")
+        compilations.append(graph)
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)  # of a step: positions 0, 1 and above
-    for _ in range(2):
-        net = some_net([(8, 1)], [(8, 1, 2, 1)])
-        new = BACKENDS["compile"].prepare(net, Placement(torch.device("cpu"), "float32", 1))
-        compilations.clear()
-        assert_same_search(new(), net, SOURCE, EXACT)
-        first = len(compilations)
-        assert first == 1 + 3
-        for words in (4, 2):  # a new copy, and other lengths
-            options = EXACT.model_copy(update={"min_length": words, "max_length_offset": words})
-            assert_same_search(
-                new(), net, SOURCE[:, : words + 1].clone().index_fill_(1, torch.tensor(words), 2), options
-            )
-        assert len(compilations) == first
+    net = some_net([(8, 1)], [(8, 1, 2, 1)])
+    new = BACKENDS["compile"].prepare(net, Placement(torch.device("cpu"), "float32", 1))
+    assert_same_search(new(), net, SOURCE, EXACT)
+    assert len(compilations) == 1 + 3  # the encoder; steps of positions 0, 1 and above
+    for words in (4, 2):  # a new copy, and other lengths
+        options = EXACT.model_copy(update={"min_length": words, "max_length_offset": words})
+        assert_same_search(new(), net, SOURCE[:, : words + 1].clone().index_fill_(1, torch.tensor(words), 2), options)
+    assert len(compilations) == 1 + 3
+
+
+def test_no_network_is_compiled_with_the_code_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch keeps so many compilations of one code and no more."""
+    functions: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: functions.append(function) or function)
+    for _ in range(5):
+        BACKENDS["compile"].prepare(some_net([(8, 1)], [(8, 1, 2, 1)]), Placement(torch.device("cpu"), "float32", 1))
+    assert len(functions) == len({id(function.__code__) for function in functions}) == 10
 
 
 @pytest.mark.skipif(
