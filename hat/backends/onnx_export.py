@@ -73,7 +73,7 @@ def _export(
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> None:
-    with _quiet(), torch.inference_mode(False), torch.no_grad():
+    with quiet(), torch.inference_mode(False), torch.no_grad():
         torch.onnx.export(
             graph, example, path, input_names=inputs, output_names=outputs, dynamic_shapes=dims, dynamo=True,
             external_data=False, verbose=False,
@@ -81,14 +81,16 @@ def _export(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what the exporter says about itself: its own deprecations, and packages it could also have used."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
+def quiet() -> Iterator[None]:
+    """Leave out what exporter and quantiser say about themselves: deprecations, and packages they could have used."""
+    root, log = logging.getLogger(), logging.getLogger("torch.onnx")
+    level, handler = log.level, logging.NullHandler()
     log.setLevel(logging.ERROR)
+    root.addHandler(handler)  # without any, what the quantiser says would install one that prints everything twice
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        root.removeHandler(handler)
         log.setLevel(level)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hat.backends.backend import Backend, Placement, Renew
 from hat.backends.graphs import GraphNetwork
-from hat.backends.onnx_export import ENCODER_FILE, STEP_FILE, export_onnx
+from hat.backends.onnx_export import ENCODER_FILE, STEP_FILE, export_onnx, quiet
 from hat.nn import Transformer
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -68,11 +68,11 @@ def _quantize(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model: Any = onnx.load(path)
-    # The quantiser asks, on the root logger, for another pass before it; the exporter has done what that would do.
+    # The quantiser asks for another pass before it; the exporter has done what that would do.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    quantize_dynamic(
-        model, path, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
-    )
+    linear = ["MatMul", "Gemm"]
+    with quiet():
+        quantize_dynamic(model, path, op_types_to_quantize=linear, per_channel=True, weight_type=QuantType.QInt8)
 
 
 def _missing(device_type: str) -> str | None:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 MOST_RETAKES = 2
 """How often a row is measured anew before it is kept as it is."""
+_LEAST_ROWS = 5  # the median of fewer says little about the common pace
 _LINES = 20  # how many lines of progress a whole run prints where there is no terminal
 
 Time = Callable[[Architecture], tuple[LatencySample, float | None]]
@@ -87,11 +88,13 @@ def fill(
         raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
     while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if _may_retake(row, collected)]:
         logger.info("%d rows were measured at another pace than the rest: they are measured anew", len(again))
-        for row in again:
-            timed = attempt(row.architecture)
-            if timed is not None and timed[1] is not None:
-                writer.retake(row, timed[0], timed[1])
-                collected.retaken += 1
+        with _Progress(len(again), len(again)) as progress:
+            for row in again:
+                timed = attempt(row.architecture)
+                if timed is not None and timed[1] is not None:
+                    writer.retake(row, timed[0], timed[1])
+                    collected.retaken += 1
+                progress.show(row.architecture, None if timed is None else timed[0])
     collected.off = len(off_pace(writer.rows(), anchor_tolerance))
     return collected
 
@@ -99,7 +102,7 @@ def fill(
 def off_pace(rows: Sequence[MeasuredRow], tolerance: float | None) -> list[MeasuredRow]:
     """The rows whose anchor took more or less time than the median of all by more than this part of it."""
     anchors_ms = [row.anchor_ms for row in rows if row.anchor_ms is not None]
-    if tolerance is None or not anchors_ms:
+    if tolerance is None or len(anchors_ms) < _LEAST_ROWS:
         return []
     median_ms = statistics.median(anchors_ms)
     return [row for row in rows if row.anchor_ms is not None and abs(row.anchor_ms / median_ms - 1) > tolerance]

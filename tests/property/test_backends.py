@@ -1,6 +1,7 @@
 """Backends: whatever runs a network, what it computes is the same; what cannot run is said in one line."""
 
 import importlib.util
+import logging
 import os
 import random
 import shutil
@@ -116,7 +117,9 @@ def test_every_weight_of_a_linear_layer_is_int8_in_onnx(monkeypatch: pytest.Monk
     quantize = onnx_runtime._quantize
     monkeypatch.setattr(onnx_runtime, "_quantize", lambda path: (quantize(path), kept.append(onnx.load(path))))
     net = NETS["attends two layers, pre-norm"]
+    handlers = list(logging.getLogger().handlers)
     compare_int8(step_logits(on("onnxruntime", "int8", net), 3), step_logits(net, 3))
+    assert logging.getLogger().handlers == handlers, "nobody's messages are printed twice from now on"
     encoder, step = kept
     # The encoder's layers have 4 linear layers each, the decoder's 6 and one for the memory; and the output projection.
     for model, layers in ((encoder, 2 * 4 + 1), (step, 6 + 1)):
@@ -159,28 +162,31 @@ def test_a_copy_is_a_copy() -> None:
 
 
 def test_what_is_compiled_is_compiled_once_for_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for the compiler proper, which takes minutes; three networks' is more than torch keeps of one."""
-    compilations: list[str] = []
+    """With a stand-in for the compiler proper, which takes minutes."""
+    compilations: list[Any] = []
 
     def note(graph: Any, inputs: Any) -> Any:
-        compilations.append("step" if len(inputs) > 30 else "encoder")
+        compilations.append(graph)
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
-    for _ in range(3):
-        net = some_net([(8, 1)], [(8, 1, 2, 1)])
-        new = BACKENDS["compile"].prepare(net, Placement(torch.device("cpu"), "float32", 1))
-        compilations.clear()
-        assert_same_search(new(), net, SOURCE, EXACT)
-        first = len(compilations)
-        # The encoder; steps of positions 0, 1 and above, and of one that is by chance as long as there are hypotheses.
-        assert first <= 1 + 4
-        for words in (4, 3, 2):  # a new copy, and other lengths
-            options = EXACT.model_copy(update={"min_length": words, "max_length_offset": words})
-            assert_same_search(
-                new(), net, SOURCE[:, : words + 1].clone().index_fill_(1, torch.tensor(words), 2), options
-            )
-        assert len(compilations) == first
+    net = some_net([(8, 1)], [(8, 1, 2, 1)])
+    new = BACKENDS["compile"].prepare(net, Placement(torch.device("cpu"), "float32", 1))
+    assert_same_search(new(), net, SOURCE, EXACT)
+    assert len(compilations) == 1 + 3  # the encoder; steps of positions 0, 1 and above
+    for words in (4, 2):  # a new copy, and other lengths
+        options = EXACT.model_copy(update={"min_length": words, "max_length_offset": words})
+        assert_same_search(new(), net, SOURCE[:, : words + 1].clone().index_fill_(1, torch.tensor(words), 2), options)
+    assert len(compilations) == 1 + 3
+
+
+def test_no_network_is_compiled_with_the_code_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch keeps so many compilations of one code and no more."""
+    functions: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: functions.append(function) or function)
+    for _ in range(5):
+        BACKENDS["compile"].prepare(some_net([(8, 1)], [(8, 1, 2, 1)]), Placement(torch.device("cpu"), "float32", 1))
+    assert len(functions) == len({id(function.__code__) for function in functions}) == 10
 
 
 @pytest.mark.skipif(
