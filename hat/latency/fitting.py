@@ -15,10 +15,8 @@ from hat.config import Section
 from hat.errors import ConfigError
 from hat.latency.cost_model import CostModel, fit_cost_model
 from hat.latency.device import cpu_threads
-from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Layers, Normalisation
-
-Rows = tuple[FloatArray, FloatArray]
-"""Features (n, 10) and latencies in ms (n,)."""
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, Layers, Normalisation
+from hat.latency.rows import FloatArray, Rows
 
 
 class MLPOptions(Section):
@@ -57,8 +55,8 @@ def fit_mlp(train: Rows, valid: Rows, options: MLPOptions, seed: int) -> MLP:
     It runs on one thread: so small a network gains nothing from more, and the result does not depend on their number.
 
     Args:
-        train: features (n, 10) and latencies in ms (n,).
-        valid: the same of the rows that ``early_stopping`` looks at.
+        train: the rows.
+        valid: other rows, those that ``early_stopping`` looks at.
         options: the recipe.
         seed: of the weights and the order of rows.
 
@@ -67,7 +65,7 @@ def fit_mlp(train: Rows, valid: Rows, options: MLPOptions, seed: int) -> MLP:
 
     Source: HAT (arXiv:2005.14187), section 3.3: network and loss. The recipe differs, see :class:`MLPOptions`.
     """
-    normalisation = _normalisation(*train, options)
+    normalisation = _normalisation(train.features, train.latency_ms, options)
     generator = torch.Generator().manual_seed(seed)
     with cpu_threads(1):
         train_tensors, valid_tensors = _tensors(train, normalisation), _tensors(valid, normalisation)
@@ -143,11 +141,10 @@ def _train(
     return best
 
 
-def _tensors(rows: tuple[FloatArray, FloatArray], normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+def _tensors(rows: Rows, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
     """What the network sees and should answer: (n, 10) and (n, 1), float32."""
-    features, latency_ms = rows
-    outputs = normalisation.outputs(latency_ms)[:, None]
-    return torch.from_numpy(normalisation.inputs(features)).float(), torch.from_numpy(outputs).float()
+    outputs = normalisation.outputs(rows.latency_ms)[:, None]
+    return torch.from_numpy(normalisation.inputs(rows.features)).float(), torch.from_numpy(outputs).float()
 
 
 def _batches(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ import pytest
 from hat.latency.accuracy import Accuracy
 from hat.latency.dataset import LatencyDataset
 from hat.latency.fitting import MLPOptions, fit_mlp
+from hat.latency.rows import Rows
 from hat.space.encoding import FEATURE_NAMES
 
 MEAN_MS = {  # over all rows of a set
@@ -47,7 +48,8 @@ def test_accuracy(shared: Path, name: str, train_rows: int | None, mape_percent:
     data = load(shared, name)
     split = data.split(seed=1, train_rows=train_rows)
     latency_ms = data.latency_ms()
-    train, valid = ((data.features[rows], latency_ms[rows]) for rows in (split.train, split.valid))
+    rows = Rows(data.features, latency_ms)
+    train, valid = rows.take(split.train), rows.take(split.valid)
     model = fit_mlp(train, valid, MLPOptions(), seed=1)
     accuracy = Accuracy.of(model.predict_ms(data.features[split.test]), latency_ms[split.test])
     assert accuracy.rows == 200

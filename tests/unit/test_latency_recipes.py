@@ -301,10 +301,10 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert out == f"{folder}\n"
     assert "mlp, trained on 32 rows | test rows 4 | RMSE" in err
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"test", "train_rows", "valid_rows", "kind"}
+    assert set(metrics) == {"test", "train_rows", "valid_rows", "flagged_rows", "kind", "statistic"}
     assert set(metrics["test"]) == {"rows", "rmse_ms", "mape_percent", "r2", "kendall_tau"}
     assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 32, 4)
-    assert (folder / "predicted_vs_measured.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "predicted.png").read_bytes().startswith(b"\x89PNG")
     predictor = LatencyPredictor.load(folder)
     assert predictor.target == "total"
     assert predictor.device is not None
@@ -354,7 +354,7 @@ def test_a_predictor_is_adapted_with_a_few_rows(tmp_path: Path, capsys: pytest.C
     assert train(tmp_path, *here) == 2
     assert "must have at least 10 rows" in capsys.readouterr().err
     assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}", "target=encoder") == 2
-    assert "there: must be a structured predictor of the encoder latency, is not" in capsys.readouterr().err
+    assert "there: must be a structured predictor of the encoder latency (mean), is not" in capsys.readouterr().err
     assert train(tmp_path, *here, f"adapt={tmp_path / 'nowhere'}") == 2
     assert "nowhere/predictor.json: no such file" in capsys.readouterr().err
 
@@ -378,7 +378,7 @@ def test_without_matplotlib_there_is_no_picture(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert train(tmp_path) == 0
     assert "no picture: matplotlib is not installed" in capsys.readouterr().err
-    assert not (tmp_path / "predictor" / "predicted_vs_measured.png").exists()
+    assert not (tmp_path / "predictor" / "predicted.png").exists()
     assert (tmp_path / "predictor" / "metrics.json").exists()
 
 
