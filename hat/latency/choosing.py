@@ -56,7 +56,7 @@ class InformativeChoice:
         return picked
 
     def _standardised(self, table: FloatArray) -> FloatArray:
-        rows = (cost_terms(table) - self._mean) / self._scale
+        rows = np.asarray((cost_terms(table) - self._mean) / self._scale)
         rows[:, 0] = 1.0
         return rows
 
