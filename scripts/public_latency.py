@@ -219,7 +219,7 @@ def paper_recipe(scale_ms: float) -> MLPOptions:
     """The authors' own run."""
     return MLPOptions(
         steps=5000, learning_rate=1e-5, schedule="constant", normalisation="paper", latency_scale_ms=scale_ms,
-        early_stopping=False,
+        loss="squared", early_stopping=False,
     )  # fmt: skip
 
 

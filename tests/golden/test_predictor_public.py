@@ -59,14 +59,14 @@ def test_public_sets_are_read(shared: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "bound", "calm_bound"),
-    # What a ridge regression of the same terms came to on the same rows; and without flagged rows.
+    # Of all test rows, about what a ridge regression of the same terms came to on them; and without flagged rows.
     [
         ("wmt14ende_cpu_raspberrypi", 3.14, 0.9),
-        ("wmt14ende_cpu_xeon", 5.0, 4.8),
+        ("wmt14ende_cpu_xeon", 4.9, 4.8),
         ("wmt14ende_gpu_titanxp", 4.82, 2.8),
-        ("wmt14enfr_cpu_raspberrypi", 0.63, 0.63),
+        ("wmt14enfr_cpu_raspberrypi", 0.61, 0.61),
         ("wmt19ende_gpu_titanxp", 4.42, 2.8),
-        ("iwslt14deen_gpu_titanxp", 6.0, 2.8),
+        ("iwslt14deen_gpu_titanxp", 5.8, 2.8),
     ],
 )
 def test_a_hundred_rows(shared: Path, name: str, bound: float, calm_bound: float) -> None:

@@ -111,6 +111,23 @@ def test_what_never_varied_costs_nothing_and_is_in_the_constant() -> None:
     assert constant.predict_ms(same) == pytest.approx(np.full(5, 7.0), rel=1e-6)
 
 
+def test_what_the_encoder_took_is_known_better_without_the_decoders_noise() -> None:
+    table, _ = table_and_ms(60, 1)
+    test_table, _ = table_and_ms(300, 2)
+    encoder_ms, test_encoder_ms = (10 + 1e-5 * x[:, 0] * x[:, 1] * x[:, 2] for x in (table, test_table))
+    decoder_ms, test_decoder_ms = (40 * x[:, 5] for x in (table, test_table))
+    noisy_ms = decoder_ms * np.exp(np.random.default_rng(1).normal(0, 0.1, 60))
+    rows = Rows(table, encoder_ms + noisy_ms, encoder_ms)
+    apart, together = (fit_cost_model(given, OPTIONS) for given in (rows, Rows(table, rows.latency_ms)))
+    errors = [
+        Accuracy.of(model.predict_ms(test_table), test_encoder_ms + test_decoder_ms).mape_percent
+        for model in (apart, together)
+    ]
+    assert errors[0] < errors[1]
+    without = fit_cost_model(Rows(table, rows.latency_ms, np.zeros(60)), OPTIONS)  # a part that took no time
+    assert without == together
+
+
 def test_no_latency_below_the_lowest() -> None:
     model = CostModel((-5.0, *(0.0,) * 14), lowest_ms=0.25)
     assert model.predict_ms(np.ones((2, 10))).tolist() == [0.25, 0.25]

@@ -156,10 +156,22 @@ def test_early_stopping_keeps_the_weights_that_do_best_on_the_validation_rows() 
     assert errors(train)[0] > errors(train)[1]
 
 
+def test_rows_far_off_pull_the_relative_loss_less() -> None:
+    _, clean = some_data(80, 1, linear)
+    disturbed = np.where(np.arange(80) % 8 == 0, 1.5, 1.0)
+    train = Rows(clean.features, clean.latency_ms * disturbed)
+    _, test = some_data(200, 3, linear)
+    errors = {}
+    for loss in ("relative", "squared"):
+        model = fit_mlp(train, train, MLPOptions.model_validate(QUICK.model_dump() | {"loss": loss}), 1)
+        errors[loss] = Accuracy.of(model.predict_ms(test.features), test.latency_ms).mape_percent
+    assert errors["relative"] < 0.7 * errors["squared"]
+
+
 def test_the_schedule_and_the_paper_recipe_are_settings() -> None:
     recipe = MLPOptions.model_validate(
         {"steps": 30, "learning_rate": 0.00001, "schedule": "constant", "normalisation": "paper"}
-        | {"latency_scale_ms": 200, "early_stopping": False, "hidden_dims": (8,)}
+        | {"latency_scale_ms": 200, "loss": "squared", "early_stopping": False, "hidden_dims": (8,)}
     )
     table = some_data(20, 5, linear)[1].features
     constant = some_predictor(1, recipe).predict_features_ms(table)
@@ -168,7 +180,7 @@ def test_the_schedule_and_the_paper_recipe_are_settings() -> None:
 
 
 def test_divergence_is_said() -> None:
-    options = {"hidden_dims": (4,), "steps": 10, "normalisation": "paper", "latency_scale_ms": 1e-30}
+    options = {"hidden_dims": (4,), "steps": 10, "normalisation": "paper", "latency_scale_ms": 1e-30, "loss": "squared"}
     for early_stopping in (True, False):
         with pytest.raises(ConfigError, match="mlp: training diverged"):
             some_predictor(1, MLPOptions.model_validate(options | {"early_stopping": early_stopping}))
