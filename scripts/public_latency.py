@@ -132,7 +132,7 @@ def transfer(sets: dict[str, Rows]) -> None:
     title("Adapted with 5 rows of another task on the same device, without flagged rows: mean of 100 draws")
     header("from", "to", "MAPE %", "with 10 rows")
     left = {name: calm(rows) for name, rows in sets.items()}
-    for source, task in PAIRS:
+    for source, task in (pair for pair in PAIRS if set(pair) <= set(sets)):
         costs = fit_cost_model(left[source], CostModelOptions())
         line(source, task, *(f"{adapted(costs, left[task], rows, range(101, 201)):.2f}" for rows in (5, 10)))
 
@@ -155,6 +155,8 @@ def check(sets: dict[str, Rows]) -> None:
         findings = check_latencies(rows.features, rows.latency_ms)
         runs = ", ".join(f"{run.first_row}-{run.last_row} ({run.shift_percent:+.0f})" for run in findings.shifted)
         line(name, findings.noise_percent, runs or "none", len(findings.outliers))
+    if CLEAN not in sets:
+        return
     trials = []
     for seed in range(100):
         first = 500 * (seed % 4)
@@ -251,7 +253,7 @@ def main() -> int:
     shared = os.environ.get("HAT_SHARED")
     parser.add_argument("folder", type=Path, nargs="?", default=shared and Path(shared) / "reference" / "latency")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name != "networks"])
-    parser.add_argument("--sets", nargs="+", choices=NAMES, default=NAMES, help="for check, transfer: give all")
+    parser.add_argument("--sets", nargs="+", choices=NAMES, default=NAMES)
     args = parser.parse_args()
     if args.folder is None:
         parser.error("give the folder of the public sets, or set HAT_SHARED")

@@ -4,6 +4,9 @@ The sets are those published with HAT (arXiv:2005.14187). Bounds leave some room
 docs/results/latency.md; the protocol is that of hat-train-predictor with the seeds 11 to 15.
 """
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ MEAN_MS = {  # over all rows of a set
 }
 OPTIONS = CostModelOptions()
 SEEDS = range(11, 16)
+PI_SETS = ("ende_cpu_raspberrypi", "enfr_cpu_raspberrypi")
 
 
 def load(shared: Path, name: str) -> LatencyDataset:
@@ -163,3 +167,21 @@ def test_the_papers_network(shared: Path, name: str, train_rows: int | None, bou
     assert accuracy.mape_percent < bound
     assert accuracy.kendall_tau is not None
     assert accuracy.kendall_tau > 0.85
+
+
+def test_the_script_prints_the_tables(shared: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "public_latency.py"
+    command = [sys.executable, str(script), "--tables", "transfer", "--sets", *(f"wmt14{x}" for x in PI_SETS)]
+    environment = os.environ | {"HAT_SHARED": str(shared)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| wmt14")]
+    assert [line[0] for line in lines] == [f"| wmt14{name}" for name in PI_SETS]
+    assert all(float(line[2]) < 3 for line in lines)
+
+
+def test_the_script_says_what_it_lacks(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "public_latency.py"
+    result = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "wmt14ende_cpu_raspberrypi.csv: no such file" in result.stderr
