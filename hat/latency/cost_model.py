@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hat.config import Section
 from hat.errors import ConfigError
-from hat.latency.mlp import FloatArray
+from hat.latency.rows import FloatArray, Rows
 
 TERM_NAMES = (
     "constant",
@@ -28,17 +28,20 @@ TERM_NAMES = (
 )
 """What is paid for. Heads and attended layers are counted over all layers of a stack."""
 
-_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-_REWEIGHTINGS = 10
+_ENCODER_TERMS = (0, 1, 2, 3, 4, 5)
+"""What the encoder alone pays for..."""
+_DECODER_TERMS = (0, 6, 7, 8, 9, 10, 11, 12, 13, 14)
+"""... and the decoder; each has a constant of its own."""
+_ITERATIONS = 40
 _LOWEST_SHARE = 0.01
 
 
 class CostModelOptions(Section):
     """How the costs are fitted."""
 
-    outlier: float = Field(default=1.5, gt=0)
-    """A row whose relative error is more than this many (robust) standard deviations counts less, as Huber has it:
-    latency sets hold rows that were measured while the machine did something else."""
+    degrees_of_freedom: float = Field(default=3.0, gt=0)
+    """Of the Student t distribution that relative errors are taken to have: the fewer, the less a row far off counts.
+    Latency sets hold rows that were measured while the machine did something else. 1000 is as good as normal."""
     change_penalty: float = Field(default=1.0, gt=0)
     """With ``adapt``: how much a change of a cost is held back. 0.1 to 10 do about equally well on the public sets."""
 
@@ -76,35 +79,27 @@ class CostModel:
         return np.asarray(np.round(np.maximum(total, self.lowest_ms), 6))
 
 
-def fit_cost_model(train: tuple[FloatArray, FloatArray], options: CostModelOptions) -> CostModel:
-    """Fit the costs to the smallest relative error.
+def fit_cost_model(train: Rows, options: CostModelOptions) -> CostModel:
+    """Fit the costs to small relative errors, of which some may be large.
 
-    Ridge regression on standardised terms, every row divided by its latency, rows far off weighted down (Huber,
-    iterated). The penalty is the one of the smallest leave-one-out error, which has a closed form.
-
-    Args:
-        train: features (n, 10) and latencies in ms (n,), above 0.
-        options: the recipe.
+    Where ``train.encoder_ms`` is known, encoder and decoder are fitted each to its own time, and their costs added.
 
     Raises:
         ConfigError: if there are fewer than 3 rows.
     """
-    features, latency_ms = train
-    if len(latency_ms) < 3:
-        raise ConfigError(f"train_rows: must be at least 3 for kind structured, is {len(latency_ms)}.")
-    terms = cost_terms(features)
-    mean, scale = terms.mean(axis=0), terms.std(axis=0)
-    varies = scale > 1e-9 * np.abs(mean)
-    mean[0], scale[0], varies[0] = 0.0, 1.0, True
-    # A term that never varied in the data costs nothing of its own: the constant holds what it adds.
-    rows = np.where(varies, (terms - mean) / np.where(varies, scale, 1.0), 0.0) / latency_ms[:, None]
-    best = min((_ridge(rows, penalty, options.outlier) for penalty in _PENALTIES), key=lambda fit: fit[1])[0]
-    costs = np.where(varies, best / np.where(varies, scale, 1.0), 0.0)
-    costs[0] -= float((costs[1:] * mean[1:]).sum())
-    return CostModel(tuple(costs.tolist()), float(latency_ms.mean()) * _LOWEST_SHARE)
+    if len(train) < 3:
+        raise ConfigError(f"train_rows: must be at least 3 for kind structured, is {len(train)}.")
+    terms, encoder_ms = cost_terms(train.features), train.encoder_ms
+    costs = np.zeros(len(TERM_NAMES))
+    if encoder_ms is None or (encoder_ms <= 0).any() or (encoder_ms >= train.latency_ms).any():
+        costs += _fit(terms, train.latency_ms, options)
+    else:
+        for names, part_ms in ((_ENCODER_TERMS, encoder_ms), (_DECODER_TERMS, train.latency_ms - encoder_ms)):
+            costs[list(names)] += _fit(terms[:, names], part_ms, options)
+    return CostModel(tuple(costs.tolist()), float(train.latency_ms.mean()) * _LOWEST_SHARE)
 
 
-def adapt_cost_model(source: CostModel, train: tuple[FloatArray, FloatArray], options: CostModelOptions) -> CostModel:
+def adapt_cost_model(source: CostModel, train: Rows, options: CostModelOptions) -> CostModel:
     """Fit the costs of another device or task to a few rows: those of ``source``, scaled, changed where rows insist.
 
     The smallest relative error, with a penalty on every change of a cost by the latency that it brings to the average
@@ -112,13 +107,13 @@ def adapt_cost_model(source: CostModel, train: tuple[FloatArray, FloatArray], op
 
     Args:
         source: what was fitted to many rows elsewhere.
-        train: features (n, 10) and latencies in ms (n,), above 0.
+        train: the rows, 2 or more.
         options: ``change_penalty`` is used.
 
     Raises:
         ConfigError: if there are fewer than 2 rows.
     """
-    features, latency_ms = train
+    features, latency_ms = train.features, train.latency_ms
     if len(latency_ms) < 2:
         raise ConfigError(f"train_rows: must be at least 2 to adapt a predictor, is {len(latency_ms)}.")
     terms, costs = cost_terms(features), np.array(source.costs_ms)
@@ -131,19 +126,33 @@ def adapt_cost_model(source: CostModel, train: tuple[FloatArray, FloatArray], op
     return CostModel(tuple(adapted.tolist()), float(latency_ms.mean()) * _LOWEST_SHARE)
 
 
-def _ridge(rows: FloatArray, penalty: float, outlier: float) -> tuple[FloatArray, float]:
-    """Weights that bring ``rows`` near 1, and the mean (Huber-weighted) leave-one-out error; (n, k) → (k,), float."""
-    weights = np.ones(len(rows))
-    for _ in range(_REWEIGHTINGS):
-        square = (rows * weights[:, None]).T @ rows
-        size = np.trace(square) / len(square)
-        ridge = np.full(len(square), penalty * size)
-        ridge[0] = 1e-12 * size  # the constant is free
-        inverse = np.linalg.inv(square + np.diag(ridge))
-        solution = inverse @ (rows * weights[:, None]).sum(axis=0)
-        error = rows @ solution - 1
-        deviation = 1.4826 * float(np.median(np.abs(error))) + 1e-12
-        weights = np.minimum(1.0, outlier * deviation / np.maximum(np.abs(error), 1e-12))
-    leverage = np.einsum("ij,jk,ik->i", rows * weights[:, None], inverse, rows)
-    left_out = np.abs(error) / np.maximum(1 - leverage, 1e-6)
-    return solution, float((weights * left_out).sum() / weights.sum())
+def _fit(terms: FloatArray, latency_ms: FloatArray, options: CostModelOptions) -> FloatArray:
+    """Costs in ms of terms whose first is the constant; (n, k), (n,) → (k,).
+
+    Bayesian linear regression of the relative error: the noise has Student's t distribution, every standardised term
+    but the constant a normal prior of its own width. Expectation maximisation finds the widths, so that a term that
+    the rows do not speak of costs next to nothing, and one that they do is not held back.
+
+    Source: D. J. C. MacKay, "Bayesian interpolation", Neural Computation 4 (1992), with the weights of K. L. Lange,
+    R. J. A. Little and J. M. G. Taylor, "Robust statistical modeling using the t distribution", JASA 84 (1989).
+    """
+    mean, scale = terms.mean(axis=0), terms.std(axis=0)
+    varies = scale > 1e-9 * np.abs(mean)
+    mean[0], scale[0], varies[0] = 0.0, 1.0, True
+    # A term that never varied in the data costs nothing of its own: the constant holds what it adds.
+    unit = np.where(varies, np.median(latency_ms) / np.where(varies, scale, 1.0), 0.0)
+    rows = (terms - mean) * unit / latency_ms[:, None]  # what would be 1 without noise, if multiplied by the costs
+    freedom, weights, variance = options.degrees_of_freedom, np.ones(len(rows)), 0.01
+    widths = np.full(terms.shape[1], 0.1)  # squared
+    for _ in range(_ITERATIONS):
+        widths[0] = 1e12  # the constant is free
+        weighted = rows * (weights / variance)[:, None]
+        covariance = np.linalg.inv(weighted.T @ rows + np.diag(1 / widths))
+        costs = covariance @ weighted.sum(axis=0)
+        squares = (rows @ costs - 1) ** 2 + ((rows @ covariance) * rows).sum(axis=1)
+        variance = max(float((weights * squares).mean()), 1e-12)
+        weights = (freedom + 1) / (freedom + squares / variance)
+        widths = np.maximum(costs**2 + np.diag(covariance), 1e-12)
+    costs *= unit
+    costs[0] -= float((costs[1:] * mean[1:]).sum())
+    return np.asarray(costs)

@@ -7,9 +7,10 @@ import numpy as np
 
 from hat.config import Section
 from hat.latency.cost_model import CostModel
-from hat.latency.fitting import FITTERS, Rows
-from hat.latency.mlp import MLP, FloatArray
+from hat.latency.fitting import FITTERS
+from hat.latency.mlp import MLP
 from hat.latency.predictor import Calibration
+from hat.latency.rows import FloatArray, Rows
 
 FOLDS = 5
 COVERAGE = 0.9
@@ -21,33 +22,29 @@ def cross_validated_errors(kind: str, rows: Rows, options: Section, seed: int) -
 
     Args:
         kind: a key of ``FITTERS``.
-        rows: features (n, 10) and latencies in ms (n,).
+        rows: all there are.
         options: those of that kind.
         seed: of the folds, and of the fits.
 
     Raises:
         ConfigError: as the fit does.
     """
-    features, latency_ms = rows
-    errors = np.empty(len(latency_ms))
-    order = np.random.default_rng(seed).permutation(len(latency_ms))
+    errors = np.empty(len(rows))
+    order = np.random.default_rng(seed).permutation(len(rows))
     for held_out in np.array_split(order, min(FOLDS, len(order))):
         rest = order[~np.isin(order, held_out)]
         valid, train = rest[: max(1, len(rest) // 8)], rest[max(1, len(rest) // 8) :]
-        parts = ((features[part], latency_ms[part]) for part in (train, valid))
-        predicted_ms = FITTERS[kind](*parts, options, seed).predict_ms(features[held_out])
-        errors[held_out] = np.abs(latency_ms[held_out] / predicted_ms - 1)
+        model = FITTERS[kind](rows.take(train), rows.take(valid), options, seed)
+        errors[held_out] = np.abs(rows.latency_ms[held_out] / model.predict_ms(rows.features[held_out]) - 1)
     return errors
 
 
 def left_out_errors(fit: Callable[[Rows], MLP | CostModel], rows: Rows) -> FloatArray:
     """As :func:`cross_validated_errors`, for few rows and a quick fit: every row is left out once, alone; (n,)."""
-    features, latency_ms = rows
-    errors = np.empty(len(latency_ms))
-    for row in range(len(latency_ms)):
-        others = np.arange(len(latency_ms)) != row
-        predicted_ms = fit((features[others], latency_ms[others])).predict_ms(features[row : row + 1])
-        errors[row] = abs(latency_ms[row] / predicted_ms[0] - 1)
+    errors = np.empty(len(rows))
+    for row in range(len(rows)):
+        model = fit(rows.take(np.arange(len(rows)) != row))
+        errors[row] = abs(rows.latency_ms[row] / model.predict_ms(rows.features[row : row + 1])[0] - 1)
     return errors
 
 
@@ -72,7 +69,5 @@ def conformal_bound(errors: FloatArray) -> float | None:
 
 def calibrate(train: Rows, errors: FloatArray) -> Calibration:
     """How far a predictor can be trusted that was fitted to ``train``, with these :func:`cross_validated_errors`."""
-    features, _ = train
-    return Calibration(
-        conformal_bound(errors), tuple(features.min(axis=0).tolist()), tuple(features.max(axis=0).tolist())
-    )
+    lowest, highest = train.features.min(axis=0), train.features.max(axis=0)
+    return Calibration(conformal_bound(errors), tuple(lowest.tolist()), tuple(highest.tolist()))

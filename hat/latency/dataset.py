@@ -157,7 +157,9 @@ class LatencyDataset:
             p90_ms={target: np.array(column) / pace for target, column in percentiles.items()},
         )
 
-    def split(self, seed: int, train_rows: int | None = None, least_train_rows: int = 1) -> Split:
+    def split(
+        self, seed: int, train_rows: int | None = None, least_train_rows: int = 1, among: IntArray | None = None
+    ) -> Split:
         """Train, validation and test rows: 8:1:1 of a permutation of all rows that ``seed`` decides.
 
         The last tenth is the test part, whatever ``train_rows`` is. Fewer training rows bring fewer validation rows,
@@ -167,15 +169,17 @@ class LatencyDataset:
             seed: of the permutation.
             train_rows: how many; None takes eight tenths.
             least_train_rows: how few are refused as too few.
+            among: numbers of the rows that are split; None takes all.
 
         Raises:
             DataError: if there are fewer than 10 rows.
             ConfigError: if there are fewer than ``train_rows`` rows to train on.
         """
-        rows = len(self)
+        among = np.arange(len(self)) if among is None else among
+        rows = len(among)
         if rows < 10:
             raise DataError(f"a latency data set must have at least 10 rows to be split 8:1:1, has {rows}.")
-        order = np.random.default_rng(seed).permutation(rows).astype(np.int64)
+        order = among[np.random.default_rng(seed).permutation(rows)].astype(np.int64)
         tenth = rows // 10
         available = rows - 2 * tenth
         if train_rows is None:

@@ -15,18 +15,16 @@ from hat.config import Section
 from hat.errors import ConfigError
 from hat.latency.cost_model import CostModel, fit_cost_model
 from hat.latency.device import cpu_threads
-from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Layers, Normalisation
-
-Rows = tuple[FloatArray, FloatArray]
-"""Features (n, 10) and latencies in ms (n,)."""
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, Layers, Normalisation
+from hat.latency.rows import FloatArray, Rows
 
 
 class MLPOptions(Section):
     """How the paper's network is trained.
 
     The authors' own run is ``{steps: 5000, learning_rate: 0.00001, schedule: constant, normalisation: paper,
-    latency_scale_ms: 200, early_stopping: false}`` (their scale differs between devices); it stops before the
-    network has learnt what the data say.
+    latency_scale_ms: 200, loss: squared, early_stopping: false}`` (their scale differs between devices); it stops
+    before the network has learnt what the data say.
     """
 
     hidden_dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(400, 400, 400), min_length=1)
@@ -39,38 +37,43 @@ class MLPOptions(Section):
     """Adam's rate at the start."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine`` takes the rate down to zero."""
+    loss: Literal["relative", "squared"] = "relative"
+    """``relative``: the absolute error relative to the measurement (squared where it is below 2 %), which rows that
+    were measured while the machine did something else pull less; ``squared``: the paper's squared error in ms."""
     normalisation: Literal["centred", "paper"] = "centred"
     """``paper``: features and latencies are divided by fixed scales. ``centred``: features have the training rows'
     mean taken away before that, latencies are standardised by the training rows."""
     latency_scale_ms: float | None = Field(default=None, gt=0)
     """What latencies are divided by with ``paper``; null takes the training rows' mean."""
     early_stopping: bool = True
-    """Keep the weights of the smallest squared error on the validation rows instead of the last ones."""
+    """Keep the weights of the smallest loss on the validation rows instead of the last ones."""
 
 
+_Tensors = tuple[Tensor, Tensor, Tensor | None]  # inputs, targets, and units of relative errors
+_QUADRATIC_BELOW = 0.02  # relative errors; the noise of a good data set is about as large
 _CHECK_EVERY = 10  # updates between two looks at the validation rows
 
 
 def fit_mlp(train: Rows, valid: Rows, options: MLPOptions, seed: int) -> MLP:
-    """Train the paper's network to the smallest squared error.
+    """Train the paper's network.
 
     It runs on one thread: so small a network gains nothing from more, and the result does not depend on their number.
 
     Args:
-        train: features (n, 10) and latencies in ms (n,).
-        valid: the same of the rows that ``early_stopping`` looks at.
+        train: the rows.
+        valid: other rows, those that ``early_stopping`` looks at.
         options: the recipe.
         seed: of the weights and the order of rows.
 
     Raises:
         ConfigError: if training diverges.
 
-    Source: HAT (arXiv:2005.14187), section 3.3: network and loss. The recipe differs, see :class:`MLPOptions`.
+    Source: HAT (arXiv:2005.14187), section 3.3: the network. The recipe differs, see :class:`MLPOptions`.
     """
-    normalisation = _normalisation(*train, options)
+    normalisation = _normalisation(train.features, train.latency_ms, options)
     generator = torch.Generator().manual_seed(seed)
     with cpu_threads(1):
-        train_tensors, valid_tensors = _tensors(train, normalisation), _tensors(valid, normalisation)
+        train_tensors, valid_tensors = (_tensors(rows, normalisation, options) for rows in (train, valid))
         net = _network(options.hidden_dims, train_tensors[0], generator)
         return MLP(normalisation, _train(net, train_tensors, valid_tensors, options, generator))
 
@@ -115,13 +118,13 @@ def _network(hidden_dims: tuple[int, ...], inputs: Tensor, generator: torch.Gene
 
 def _train(
     net: nn.Sequential,
-    train: tuple[Tensor, Tensor],
-    valid: tuple[Tensor, Tensor],
+    train: _Tensors,
+    valid: _Tensors,
     options: MLPOptions,
     generator: torch.Generator,
 ) -> Layers:
     """Train ``net`` and return the weights to keep."""
-    inputs, targets = train
+    inputs, targets, units = train
     optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
     batches = _batches(len(inputs), options.batch_size, generator)
     best_loss, best = math.inf, None
@@ -130,10 +133,11 @@ def _train(
             optimizer.param_groups[0]["lr"] = options.learning_rate * _cosine(step - 1, options.steps)
         rows = next(batches)
         optimizer.zero_grad()
-        functional.mse_loss(net(inputs[rows]), targets[rows]).backward()
+        _loss(net, inputs[rows], targets[rows], None if units is None else units[rows]).backward()
         optimizer.step()
         if step == options.steps or (options.early_stopping and step % _CHECK_EVERY == 0):
-            loss = _loss(net, *valid)
+            with torch.no_grad():
+                loss = float(_loss(net, *valid))
             if loss < best_loss:
                 best_loss, best = loss, _layers(net)
     if best is None:
@@ -143,11 +147,12 @@ def _train(
     return best
 
 
-def _tensors(rows: tuple[FloatArray, FloatArray], normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-    """What the network sees and should answer: (n, 10) and (n, 1), float32."""
-    features, latency_ms = rows
-    outputs = normalisation.outputs(latency_ms)[:, None]
-    return torch.from_numpy(normalisation.inputs(features)).float(), torch.from_numpy(outputs).float()
+def _tensors(rows: Rows, normalisation: Normalisation, options: MLPOptions) -> _Tensors:
+    """What the network sees and should answer, (n, 10) and (n, 1), and what errors count in, (n, 1); float32."""
+    outputs = normalisation.outputs(rows.latency_ms)[:, None]
+    units = normalisation.latency_scale_ms / rows.latency_ms[:, None] if options.loss == "relative" else None
+    inputs, targets = (torch.from_numpy(values).float() for values in (normalisation.inputs(rows.features), outputs))
+    return inputs, targets, None if units is None else torch.from_numpy(units).float()
 
 
 def _batches(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -164,9 +169,11 @@ def _cosine(done: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done / steps))
 
 
-@torch.no_grad()
-def _loss(net: nn.Sequential, inputs: Tensor, targets: Tensor) -> float:
-    return float(functional.mse_loss(net(inputs), targets))
+def _loss(net: nn.Sequential, inputs: Tensor, targets: Tensor, units: Tensor | None) -> Tensor:
+    """The mean loss; ``units`` turn errors of the output into relative ones, None asks for the squared error."""
+    if units is None:
+        return functional.mse_loss(net(inputs), targets)
+    return functional.smooth_l1_loss(net(inputs) * units, targets * units, beta=_QUADRATIC_BELOW)
 
 
 def _layers(net: nn.Sequential) -> Layers:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hat.errors import DataError
+from hat.latency.rows import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 Layers = tuple[tuple[FloatArray, FloatArray], ...]
 Tensors = dict[str, npt.NDArray[np.float32]]
 

@@ -16,8 +16,10 @@ from hat.config import Section, describe_validation_error
 from hat.errors import DataError
 from hat.latency.cost_model import TERM_NAMES, CostModel
 from hat.latency.dataset import Target
-from hat.latency.mlp import MLP, FloatArray, Normalisation
+from hat.latency.mlp import MLP, Normalisation
+from hat.latency.rows import FloatArray
 from hat.latency.settings import DeviceRecord
+from hat.latency.statistics import Statistic
 from hat.space import Architecture
 from hat.space.encoding import FEATURE_NAMES, features
 
@@ -57,6 +59,7 @@ class _PredictorFile(Section):
     format: Literal["hat.predictor/1"]
     kind: Literal["mlp", "structured"]
     target: Target
+    statistic: Statistic = "mean"
     features: tuple[_Feature, ...]
     relative_error_90: float | None = Field(ge=0)
     mlp: _MLPFile | None = None
@@ -108,6 +111,7 @@ class LatencyPredictor:
         target: which latency it predicts.
         device: where and how its training data were measured; None when that is not known.
         anchor_ms: total latency of ``device.anchor`` at the pace that predictions are for; None without an anchor.
+        statistic: what of many runs it predicts.
     """
 
     def __init__(
@@ -117,12 +121,14 @@ class LatencyPredictor:
         target: Target = "total",
         device: DeviceRecord | None = None,
         anchor_ms: float | None = None,
+        statistic: Statistic = "mean",
     ) -> None:
         self.model = model
         self.calibration = calibration
         self.target = target
         self.device = device
         self.anchor_ms = anchor_ms
+        self.statistic: Statistic = statistic
 
     def __call__(self, architecture: Architecture) -> float:
         """Milliseconds of one architecture."""
@@ -163,6 +169,7 @@ class LatencyPredictor:
             "format": "hat.predictor/1",
             "kind": kind,
             "target": self.target,
+            "statistic": self.statistic,
             "features": [
                 {"name": name, "lowest": low, "highest": high}
                 for name, low, high in zip(FEATURE_NAMES, lowest, highest, strict=True)
@@ -202,7 +209,7 @@ class LatencyPredictor:
             tuple(feature.highest for feature in file.features),
         )
         model = _load_network(file.mlp, path.with_name(WEIGHTS_FILE)) if file.mlp else _cost_model(file, path)
-        return cls(model, calibration, file.target, file.device, file.anchor_ms)
+        return cls(model, calibration, file.target, file.device, file.anchor_ms, file.statistic)
 
 
 def _cost_model(file: _PredictorFile, path: Path) -> CostModel:

@@ -13,6 +13,7 @@ from pydantic import Field
 from hat.artifacts import RunFolder, alone_in, read_text
 from hat.config import Section, Seed, flatten, load_config, shorten
 from hat.errors import ConfigError
+from hat.latency.choosing import choose_informative
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
@@ -35,6 +36,8 @@ class MeasureLatencyConfig(Section):
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
     seed: Seed = 1
     """Decides which architectures are drawn."""
+    choose: Literal["random", "informative"] = "random"
+    """How: uniformly, or of many drawn those that tell the most about what the parts of a network cost."""
     anchor: Literal["none"] | Path | None = None
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
     taken out; null draws one with ``seed``. ``none`` times nothing in turn, for comparison: it takes half the time, and
@@ -61,15 +64,15 @@ def measure_latency(
         return _measure_files(architecture, describe(config.settings))
     anchor = _anchor(config)
     device = describe(config.settings, anchor)
-    architectures = draw_architectures(config.space, config.samples, config.seed)
+    architectures = draw_architectures(config.space, config.samples, config.seed, config.choose)
     timed = _timing(anchor, device.settings)  # now: settings that cannot be leave nothing behind
     run = RunFolder(config.output, config, "hat-measure-latency")
     with alone_in(config.output):
         return _measure_all(config, restart, architectures, timed, device, run)
 
 
-def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Architecture]:
-    """Different members of ``space``: the smallest, the largest, then random ones.
+def draw_architectures(space: SearchSpace, samples: int, seed: int, choose: str = "random") -> list[Architecture]:
+    """Different members of ``space``: the smallest, the largest, then random ones, or of those the informative.
 
     A larger number of samples goes on where a smaller one ended.
 
@@ -78,6 +81,8 @@ def draw_architectures(space: SearchSpace, samples: int, seed: int) -> list[Arch
     """
     if samples > space.size():
         raise ConfigError(f"samples: must be at most {space.size()}, as many as the space holds, is {samples}.")
+    if choose == "informative":
+        return choose_informative(space, samples, seed)
     rng = random.Random(seed)
     drawn = dict.fromkeys([space.smallest(), space.largest()])  # keeps the order
     for _ in range(1000 + 100 * samples):

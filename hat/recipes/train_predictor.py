@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from hat.artifacts import RunFolder, atomic_path, write_json
+from hat.artifacts import RunFolder, write_json
 from hat.config import Section, Seed
 from hat.errors import ConfigError
 from hat.latency.accuracy import Accuracy
 from hat.latency.cost_model import CostModel, CostModelOptions, adapt_cost_model
 from hat.latency.cross_validation import calibrate, choose_kind, cross_validated_errors, left_out_errors
-from hat.latency.dataset import LatencyDataset, Split, Target
-from hat.latency.fitting import FITTERS, MLPOptions, Rows
-from hat.latency.mlp import MLP, FloatArray
+from hat.latency.dataset import IntArray, LatencyDataset, Split, Target
+from hat.latency.fitting import FITTERS, MLPOptions
+from hat.latency.lint import check_latencies
+from hat.latency.mlp import MLP
 from hat.latency.predictor import Calibration, LatencyPredictor
+from hat.latency.rows import Rows
 from hat.latency.settings import DeviceRecord
+from hat.latency.statistics import Statistic
+from hat.recipes.predicted import Predicted
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,12 @@ class TrainPredictorConfig(Section):
     fewer than ten rows are all trained on, where ``train_rows`` does not say otherwise."""
     target: Target = "total"
     """Which latency is predicted: ``total`` (encoder and decoder), ``encoder`` or ``decoder``."""
+    statistic: Statistic = "mean"
+    """What of many runs is predicted: ``mean``, trimmed, as the paper has it, or ``p90``, which nine in ten calls keep;
+    for the latter the data set must be one of ours."""
+    drop_flagged: bool = False
+    """Leave rows out of training, validation and test that ``hat-measure-latency --check`` finds to have been measured
+    under other conditions than the rest."""
     train_rows: int | None = Field(default=None, gt=0)
     """Rows to train on, 5 or more, with ``adapt`` 3 or more; null takes eight tenths."""
     seed: Seed = 1
@@ -72,38 +82,58 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     """
     data = LatencyDataset.load(config.dataset)
     device = DeviceRecord.beside(config.dataset)
-    split = _split(data, config)
-    latency_ms = data.latency_ms(config.target)
+    rows = _rows(data, config)
+    flagged = _flagged(rows) if config.drop_flagged else np.zeros(0, dtype=np.int64)
+    split = _split(data, np.setdiff1d(np.arange(len(rows)), flagged), config)
     run = RunFolder(config.output, config, "hat-train-predictor")
-    train, valid = ((data.features[rows], latency_ms[rows]) for rows in (split.train, split.valid))
-    kind, model, calibration = _fit(train, valid, config)
-    predictor = LatencyPredictor(model, calibration, config.target, device, data.median_anchor_ms)
+    kind, model, calibration = _fit(rows.take(split.train), rows.take(split.valid), config)
+    predictor = LatencyPredictor(
+        model, calibration, config.target, device, data.median_anchor_ms, statistic=config.statistic
+    )
     predictor.save(config.output)
     predicted_ms = predictor.predict_features_ms(data.features)
-    test = Accuracy.of(predicted_ms[split.test], latency_ms[split.test]) if len(split.test) else None
+    test = Accuracy.of(predicted_ms[split.test], rows.latency_ms[split.test]) if len(split.test) else None
     values = {
         "test": None if test is None else asdict(test),
         "train_rows": len(split.train),
         "valid_rows": len(split.valid),
+        "flagged_rows": len(flagged),
         "kind": kind,
+        "statistic": config.statistic,
     }
     write_json(config.output / "metrics.json", values)
     told = "no rows left for a test" if test is None else describe(test)
-    _draw(predicted_ms, latency_ms, split, told, config.output / "predicted_vs_measured.png")
+    predicted = Predicted(rows.latency_ms, predicted_ms, split, flagged, calibration.relative_error_90)
+    predicted.write(config.output, told)
     run.log(event="final", **values)
     run.finish()
-    logger.info("%s, trained on %d rows | %s", kind, len(split.train), told)
+    if len(flagged):
+        logger.info("left out %d of %d rows that were measured under other conditions", len(flagged), len(rows))
+    of = "" if config.statistic == "mean" else f" of the {config.statistic}"
+    logger.info("%s%s, trained on %d rows | %s", kind, of, len(split.train), told)
     return config.output
 
 
-def _split(data: LatencyDataset, config: TrainPredictorConfig) -> Split:
+def _rows(data: LatencyDataset, config: TrainPredictorConfig) -> Rows:
+    """All rows with the latency to predict; percentiles of the parts do not add up to that of the total."""
+    latency_ms = data.latency_ms(config.target, config.statistic)
+    adds_up = (config.target, config.statistic) == ("total", "mean")
+    return Rows(data.features, latency_ms, data.encoder_ms if adds_up else None)
+
+
+def _flagged(rows: Rows) -> IntArray:
+    findings = check_latencies(rows.features, rows.latency_ms)
+    return np.array(sorted(findings.flagged_rows()), dtype=np.int64)
+
+
+def _split(data: LatencyDataset, among: IntArray, config: TrainPredictorConfig) -> Split:
     least = _LEAST_ROWS if config.adapt is None else _LEAST_ADAPT_ROWS
-    if config.adapt is None or len(data) >= 10:
-        return data.split(config.seed, config.train_rows, least)
-    wanted = len(data) if config.train_rows is None else config.train_rows
-    if not least <= wanted <= len(data):
-        raise ConfigError(f"train_rows: must be from {least} to {len(data)}, all rows there are, is {wanted}.")
-    order = np.random.default_rng(config.seed).permutation(len(data)).astype(np.int64)
+    if config.adapt is None or len(among) >= 10:
+        return data.split(config.seed, config.train_rows, least, among)
+    wanted = len(among) if config.train_rows is None else config.train_rows
+    if not least <= wanted <= len(among):
+        raise ConfigError(f"train_rows: must be from {least} to {len(among)}, all rows there are, is {wanted}.")
+    order = among[np.random.default_rng(config.seed).permutation(len(among))].astype(np.int64)
     return Split(order[:wanted], order[:0], order[wanted:])
 
 
@@ -111,8 +141,12 @@ def _fit(train: Rows, valid: Rows, config: TrainPredictorConfig) -> tuple[str, M
     """The kind that was taken, what was fitted, and how far it can be trusted."""
     if config.adapt is not None:
         source = LatencyPredictor.load(config.adapt)
-        if not isinstance(source.model, CostModel) or source.target != config.target:
-            raise ConfigError(f"{config.adapt}: must be a structured predictor of the {config.target} latency, is not.")
+        wanted = config.target, config.statistic
+        if not isinstance(source.model, CostModel) or (source.target, source.statistic) != wanted:
+            raise ConfigError(
+                f"{config.adapt}: must be a structured predictor of the {config.target} latency "
+                f"({config.statistic}), is not."
+            )
         adapt = functools.partial(adapt_cost_model, source.model, options=config.structured)
         return "structured", adapt(train), calibrate(train, left_out_errors(adapt, train))
     options = {kind: getattr(config, kind) for kind in FITTERS}
@@ -130,23 +164,3 @@ def describe(accuracy: Accuracy) -> str:
         f"test rows {accuracy.rows} | RMSE {accuracy.rmse_ms:.4g} ms | MAPE {accuracy.mape_percent:.2f} % | "
         f"Kendall tau {tau}"
     )
-
-
-def _draw(predicted_ms: FloatArray, measured_ms: FloatArray, split: Split, title: str, path: Path) -> None:
-    """A picture of predicted against measured latency, as the paper's Figure 6, if matplotlib is installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.info("no picture: matplotlib is not installed (pip install 'hat[report]')")
-        return
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, rows, size in (("train", split.train, 4), ("test", split.test, 12)):
-        axes.scatter(measured_ms[rows], predicted_ms[rows], s=size, label=f"{name} ({len(rows)} rows)")
-    low, high = float(measured_ms.min()), float(measured_ms.max())
-    axes.plot([low, high], [low, high], color="black", linewidth=0.8)
-    axes.set(xlabel="measured latency (ms)", ylabel="predicted latency (ms)", aspect="equal")
-    axes.set_title(title, fontsize="small")
-    axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)

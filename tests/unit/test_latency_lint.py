@@ -9,9 +9,8 @@ import pytest
 
 from hat.cli.measure_latency import main
 from hat.errors import DataError
-from hat.latency.dataset import LatencyDataset
 from hat.latency.lint import SHORTEST_RUN, Findings, check_latencies
-from hat.latency.mlp import FloatArray
+from hat.latency.rows import FloatArray
 from hat.space import SearchSpace
 from hat.space.encoding import features
 
@@ -106,29 +105,6 @@ def test_rows_without_a_level_in_common_are_no_reason_to_break() -> None:
 def test_too_few_rows() -> None:
     with pytest.raises(DataError, match="at least 30 rows to be checked, has 29"):
         check_latencies(*calm_rows(29, 1))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    # Found by others from the residuals of another model; their ends are certain to some rows.
-    [
-        ("wmt14ende_cpu_raspberrypi", [(0, 124, 42)]),
-        ("iwslt14deen_gpu_titanxp", [(23, 356, 25), (429, 487, 22)]),
-        ("wmt14ende_gpu_titanxp", [(1263, 1500, 25)]),
-        ("wmt19ende_gpu_titanxp", [(532, 741, 26), (961, 1000, 22)]),
-        ("wmt14enfr_cpu_raspberrypi", []),
-    ],
-)
-def test_public_sets(shared: Path, name: str, expected: list[tuple[int, int, float]]) -> None:
-    data = LatencyDataset.load(shared / "reference" / "latency" / f"{name}.csv")
-    findings = check_latencies(data.features, data.latency_ms())
-    long = [run for run in findings.shifted if run.last_row - run.first_row > 20]
-    assert len(long) == len(expected)
-    for run, (first, last, shift) in zip(long, expected, strict=True):
-        assert run.first_row == pytest.approx(first, abs=6) and run.last_row == pytest.approx(last, abs=6)
-        assert run.shift_percent == pytest.approx(shift, abs=2)
-    if not expected:
-        assert findings.shifted == () and findings.noise_percent < 1 and len(findings.outliers) < 10
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
 from hat.latency.fitting import MLPOptions, fit_mlp
-from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, FloatArray, Normalisation
+from hat.latency.mlp import MLP, PAPER_FEATURE_SCALE, Normalisation
 from hat.latency.predictor import Calibration, LatencyPredictor
+from hat.latency.rows import FloatArray, Rows
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.space import Architecture, SearchSpace
 from hat.space.encoding import features
@@ -23,14 +24,13 @@ from hat.space.encoding import features
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "configs/space/wmt_latency.yaml")
 QUICK = MLPOptions(hidden_dims=(32, 32), steps=150, learning_rate=0.005)
 CALIBRATION = Calibration(0.05, (1.0,) * 10, (4000.0,) * 10)
-Data = tuple[FloatArray, FloatArray]
 
 
-def some_data(rows: int, seed: int, latency: Callable[[FloatArray], FloatArray]) -> tuple[list[Architecture], Data]:
+def some_data(rows: int, seed: int, latency: Callable[[FloatArray], FloatArray]) -> tuple[list[Architecture], Rows]:
     rng = random.Random(seed)
     architectures = [SPACE.sample(rng) for _ in range(rows)]
     table = np.array([features(architecture) for architecture in architectures])
-    return architectures, (table, latency(table))
+    return architectures, Rows(table, latency(table))
 
 
 def linear(table: FloatArray) -> FloatArray:
@@ -55,9 +55,9 @@ def some_predictor(seed: int = 1, options: MLPOptions = QUICK) -> LatencyPredict
 def test_it_learns_synthetic_latencies_from_80_rows(latency: Callable[[FloatArray], FloatArray], mape: float) -> None:
     _, train = some_data(80, 1, latency)
     _, valid = some_data(10, 2, latency)
-    _, (table, latency_ms) = some_data(200, 3, latency)
+    _, test = some_data(200, 3, latency)
     model = fit_mlp(train, valid, MLPOptions(steps=300), seed=1)
-    assert Accuracy.of(model.predict_ms(table), latency_ms).mape_percent < mape
+    assert Accuracy.of(model.predict_ms(test.features), test.latency_ms).mape_percent < mape
 
 
 def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -
     predictor = LatencyPredictor(some_predictor().model, CALIBRATION, "decoder", device, anchor_ms=12.3)
     predictor.save(tmp_path)
     loaded = LatencyPredictor.load(tmp_path)
-    architectures, (table, _) = some_data(50, 3, linear)
+    architectures, rows = some_data(50, 3, linear)
     assert loaded.predict_ms_batch(architectures) == predictor.predict_ms_batch(architectures)
-    assert loaded.predict_features_ms(table).tolist() == predictor.predict_ms_batch(architectures)
+    assert loaded.predict_features_ms(rows.features).tolist() == predictor.predict_ms_batch(architectures)
     assert (loaded.target, loaded.device, loaded.anchor_ms) == ("decoder", device, 12.3)
     assert loaded.calibration == CALIBRATION
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -89,7 +89,7 @@ def test_no_latency_below_the_lowest() -> None:
 def test_the_lowest_is_one_percent_of_the_mean(normalisation: Literal["centred", "paper"]) -> None:
     _, train = some_data(20, 1, linear)
     model = fit_mlp(train, train, MLPOptions(hidden_dims=(4,), steps=1, normalisation=normalisation), seed=1)
-    assert model.normalisation.lowest_ms == train[1].mean() / 100 > 0
+    assert model.normalisation.lowest_ms == train.latency_ms.mean() / 100 > 0
 
 
 def test_one_by_one_and_all_together_are_equal() -> None:
@@ -103,7 +103,7 @@ def test_one_by_one_and_all_together_are_equal() -> None:
 
 def test_the_seed_decides_everything_and_torchs_own_state_nothing() -> None:
     options = QUICK.model_copy(update={"batch_size": 16})
-    table = some_data(20, 5, linear)[1][0]
+    table = some_data(20, 5, linear)[1].features
     torch.manual_seed(1)
     first = some_predictor(1, options).predict_features_ms(table).tolist()
     threads, state = torch.get_num_threads(), torch.get_rng_state()
@@ -117,7 +117,7 @@ def test_the_seed_decides_everything_and_torchs_own_state_nothing() -> None:
 
 def test_a_feature_that_never_varied_changes_no_prediction() -> None:
     predictor = some_predictor()  # all encoders of this space have 6 layers
-    table = some_data(5, 6, linear)[1][0]
+    table = some_data(5, 6, linear)[1].features
     shallow = table.copy()
     shallow[:, 1] = 2
     assert predictor.predict_features_ms(shallow).tolist() == predictor.predict_features_ms(table).tolist()
@@ -130,43 +130,57 @@ def test_normalisation() -> None:
     _, valid = some_data(4, 2, linear)
     centred = fit_mlp(train, valid, MLPOptions(steps=1), 1).normalisation
     assert centred.feature_scale == PAPER_FEATURE_SCALE == (640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2)
-    assert np.allclose(centred.inputs(train[0]).mean(axis=0), 0)
-    assert np.allclose(centred.outputs(train[1]).mean(), 0)
-    assert np.allclose(centred.outputs(train[1]).std(), 1)
-    assert np.allclose(centred.latency_ms(centred.outputs(train[1])), train[1])
+    assert np.allclose(centred.inputs(train.features).mean(axis=0), 0)
+    assert np.allclose(centred.outputs(train.latency_ms).mean(), 0)
+    assert np.allclose(centred.outputs(train.latency_ms).std(), 1)
+    assert np.allclose(centred.latency_ms(centred.outputs(train.latency_ms)), train.latency_ms)
     paper = fit_mlp(train, valid, MLPOptions(steps=1, normalisation="paper", latency_scale_ms=200), 1).normalisation
     assert paper == Normalisation((0.0,) * 10, PAPER_FEATURE_SCALE, 0.0, 200, paper.lowest_ms)
 
 
 def test_early_stopping_keeps_the_weights_that_do_best_on_the_validation_rows() -> None:
     rng = np.random.default_rng(1)
-    _, (table, latency_ms) = some_data(24, 1, linear)
-    train = table, latency_ms * rng.uniform(0.5, 1.5, len(latency_ms))  # noise worth not learning by heart
+    _, clean = some_data(24, 1, linear)
+    train = Rows(
+        clean.features, clean.latency_ms * rng.uniform(0.5, 1.5, len(clean))
+    )  # noise worth not learning by heart
     _, valid = some_data(30, 2, linear)
     options = QUICK.model_copy(update={"steps": 400})
     stopped = fit_mlp(train, valid, options, 1)
     last = fit_mlp(train, valid, options.model_copy(update={"early_stopping": False}), 1)
 
-    def errors(rows: Data) -> tuple[float, float]:
-        return tuple(Accuracy.of(model.predict_ms(rows[0]), rows[1]).rmse_ms for model in (stopped, last))  # type: ignore[return-value]
+    def errors(rows: Rows) -> tuple[float, float]:
+        return tuple(Accuracy.of(model.predict_ms(rows.features), rows.latency_ms).rmse_ms for model in (stopped, last))  # type: ignore[return-value]
 
     assert errors(valid)[0] < 0.9 * errors(valid)[1]
     assert errors(train)[0] > errors(train)[1]
 
 
+def test_rows_far_off_pull_the_relative_loss_less() -> None:
+    _, clean = some_data(80, 1, linear)
+    disturbed = np.where(np.arange(80) % 8 == 0, 1.5, 1.0)
+    train = Rows(clean.features, clean.latency_ms * disturbed)
+    _, test = some_data(200, 3, linear)
+    errors = {}
+    for loss in ("relative", "squared"):
+        model = fit_mlp(train, train, MLPOptions.model_validate(QUICK.model_dump() | {"loss": loss}), 1)
+        errors[loss] = Accuracy.of(model.predict_ms(test.features), test.latency_ms).mape_percent
+    assert errors["relative"] < 0.7 * errors["squared"]
+
+
 def test_the_schedule_and_the_paper_recipe_are_settings() -> None:
     recipe = MLPOptions.model_validate(
         {"steps": 30, "learning_rate": 0.00001, "schedule": "constant", "normalisation": "paper"}
-        | {"latency_scale_ms": 200, "early_stopping": False, "hidden_dims": (8,)}
+        | {"latency_scale_ms": 200, "loss": "squared", "early_stopping": False, "hidden_dims": (8,)}
     )
-    table = some_data(20, 5, linear)[1][0]
+    table = some_data(20, 5, linear)[1].features
     constant = some_predictor(1, recipe).predict_features_ms(table)
     cosine = some_predictor(1, recipe.model_copy(update={"schedule": "cosine"})).predict_features_ms(table)
     assert constant.tolist() != cosine.tolist()
 
 
 def test_divergence_is_said() -> None:
-    options = {"hidden_dims": (4,), "steps": 10, "normalisation": "paper", "latency_scale_ms": 1e-30}
+    options = {"hidden_dims": (4,), "steps": 10, "normalisation": "paper", "latency_scale_ms": 1e-30, "loss": "squared"}
     for early_stopping in (True, False):
         with pytest.raises(ConfigError, match="mlp: training diverged"):
             some_predictor(1, MLPOptions.model_validate(options | {"early_stopping": early_stopping}))

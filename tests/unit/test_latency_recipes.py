@@ -1,5 +1,6 @@
 """hat-measure-latency and hat-train-predictor: what they write, go on with, refuse and say."""
 
+import csv
 import json
 import random
 import signal
@@ -461,14 +462,19 @@ def test_given_architectures_are_measured_alone(config: Path, capsys: pytest.Cap
     assert "measure.yaml: must be an architecture" in capsys.readouterr().err
 
 
-def dataset(folder: Path, rows: int, with_device: bool = True) -> Path:
-    """A made-up data set whose latency follows from depth and width."""
+def dataset(
+    folder: Path, rows: int, with_device: bool = True, shifted: Sequence[int] = (), second: float = 1.0
+) -> Path:
+    """A made-up data set whose latency follows from depth; some rows take 30 % longer, second runs ``second`` times."""
+    folder.mkdir(exist_ok=True)
     space, rng = SearchSpace.model_validate(SPACE), random.Random(1)
     writer = LatencyWriter(folder / "latency.csv")
-    for _ in range(rows):
+    for row in range(rows):
         architecture = space.sample(rng)
-        encoder_ms = features(architecture)[1] * 2
-        sample = LatencySample.of_runs([(encoder_ms, encoder_ms + 5 * features(architecture)[5])])
+        slow = 1.3 if row in shifted else 1.0
+        encoder_ms = slow * features(architecture)[1] * 2
+        run = encoder_ms, encoder_ms + slow * 5 * features(architecture)[5]
+        sample = LatencySample.of_runs([run, (second * run[0], second * run[1])])
         writer.append(architecture, sample, anchor_ms=7.5)
     if with_device:
         settings = LatencySettings.model_validate(SETTINGS)
@@ -492,10 +498,10 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert out == f"{folder}\n"
     assert "mlp, trained on 32 rows | test rows 4 | RMSE" in err
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"test", "train_rows", "valid_rows", "kind"}
+    assert set(metrics) == {"test", "train_rows", "valid_rows", "flagged_rows", "kind", "statistic"}
     assert set(metrics["test"]) == {"rows", "rmse_ms", "mape_percent", "r2", "kendall_tau"}
     assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 32, 4)
-    assert (folder / "predicted_vs_measured.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "predicted.png").read_bytes().startswith(b"\x89PNG")
     predictor = LatencyPredictor.load(folder)
     assert predictor.target == "total"
     assert predictor.device is not None
@@ -545,9 +551,64 @@ def test_a_predictor_is_adapted_with_a_few_rows(tmp_path: Path, capsys: pytest.C
     assert train(tmp_path, *here) == 2
     assert "must have at least 10 rows" in capsys.readouterr().err
     assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}", "target=encoder") == 2
-    assert "there: must be a structured predictor of the encoder latency, is not" in capsys.readouterr().err
+    assert "there: must be a structured predictor of the encoder latency (mean), is not" in capsys.readouterr().err
     assert train(tmp_path, *here, f"adapt={tmp_path / 'nowhere'}") == 2
     assert "nowhere/predictor.json: no such file" in capsys.readouterr().err
+
+
+def test_every_row_is_in_the_table_of_predictions(tmp_path: Path) -> None:
+    dataset(tmp_path, 40)
+    assert train(tmp_path, "train_rows=16") == 0
+    folder = tmp_path / "predictor"
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["row", "measured_ms", "predicted_ms", "part"]
+    data, predictor = LatencyDataset.load(folder.parent / "latency.csv"), LatencyPredictor.load(folder)
+    assert [int(row["row"]) for row in rows] == list(range(40))
+    assert [float(row["measured_ms"]) for row in rows] == data.latency_ms().tolist()
+    assert [float(row["predicted_ms"]) for row in rows] == predictor.predict_features_ms(data.features).tolist()
+    split = data.split(1, 16)
+    for part, numbers in vars(split).items():
+        assert {int(row["row"]) for row in rows if row["part"] == part} == set(numbers.tolist())
+    assert sum(row["part"] == "unused" for row in rows) == 40 - 16 - 2 - 4
+
+
+def test_flagged_rows_are_left_out_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset(tmp_path, 100, shifted=range(20, 50))
+    assert train(tmp_path, "kind=structured") == 0
+    spoilt = json.loads((tmp_path / "predictor" / "metrics.json").read_text(encoding="utf-8"))
+    capsys.readouterr()
+    assert train(tmp_path, "kind=structured", "drop_flagged=true") == 0
+    assert "left out 30 of 100 rows that were measured under other conditions" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "predictor" / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["flagged_rows"], metrics["train_rows"], metrics["test"]["rows"]) == (30, 56, 7)
+    assert metrics["test"]["mape_percent"] < 0.1 < 2 < spoilt["test"]["mape_percent"]
+    with (tmp_path / "predictor" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        flagged = [int(row["row"]) for row in csv.DictReader(file) if row["part"] == "flagged"]
+    assert flagged == list(range(20, 50))
+    dataset(tmp_path / "few", 20)
+    assert train(tmp_path, "drop_flagged=true", f"dataset={tmp_path / 'few' / 'latency.csv'}") == 2
+    assert "must have at least 30 rows to be checked, has 20" in capsys.readouterr().err
+
+
+def test_the_ninetieth_percentile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every network of this data set was timed twice, the second time taking twice as long."""
+    path = dataset(tmp_path, 40, second=2.0)
+    for statistic, times in (("mean", 1.5), ("p90", 1.9)):
+        assert train(tmp_path, "kind=structured", f"statistic={statistic}") == 0
+        predictor, table = LatencyPredictor.load(tmp_path / "predictor"), features(SPACE_LARGEST)
+        assert predictor.statistic == statistic
+        assert predictor(SPACE_LARGEST) == pytest.approx(times * (2 * table[1] + 5 * table[5]), rel=1e-2)
+    assert "structured of the p90, trained on 32 rows" in capsys.readouterr().err
+    assert json.loads((tmp_path / "predictor" / "metrics.json").read_text())["statistic"] == "p90"
+    adapt = f"adapt={tmp_path / 'predictor'}", "kind=auto", f"output={tmp_path / 'adapted'}"
+    assert train(tmp_path, *adapt, "statistic=p90") == 0
+    assert train(tmp_path, *adapt) == 2
+    assert "predictor: must be a structured predictor of the total latency (mean), is not" in capsys.readouterr().err
+    columns = path.read_text(encoding="utf-8").replace("latency_p90_total", "another", 1)
+    path.write_text(columns, encoding="utf-8")
+    assert train(tmp_path, "statistic=p90") == 2
+    assert "must have the column latency_p90_total" in capsys.readouterr().err
 
 
 def test_target_and_training_rows(tmp_path: Path) -> None:
@@ -569,7 +630,7 @@ def test_without_matplotlib_there_is_no_picture(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert train(tmp_path) == 0
     assert "no picture: matplotlib is not installed" in capsys.readouterr().err
-    assert not (tmp_path / "predictor" / "predicted_vs_measured.png").exists()
+    assert not (tmp_path / "predictor" / "predicted.png").exists()
     assert (tmp_path / "predictor" / "metrics.json").exists()
 
 
