@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hat.artifacts import write_text
-from hat.search.evolution import Generation
+from hat.search.candidate import Generation
 
 HISTORY_FILE = "history.jsonl"
 
@@ -42,6 +42,7 @@ class SearchHistory:
             "best_predicted_ms": best.latency_ms,
             "mean_loss": generation.mean_score,
             "newly_scored": generation.newly_scored,
+            "sentence_evaluations": generation.sentences,
             "best": best.architecture.to_dict(),
         }
         if self.number == 0:
