@@ -16,6 +16,9 @@ from hat.search.scoreboard import Scoreboard
 from hat.space.architecture import Architecture
 from hat.space.encoding import architecture_of
 
+MATINGS = 10
+"""Rounds of mating that may give networks the population holds already before a generation stays smaller."""
+
 
 def nsga2_search(
     task: Task,
@@ -127,6 +130,7 @@ def _algorithm(draws: Draws, genes: Sequence[Sequence[int]], config: EvolutionCo
         mutation=NoMutation(),
         eliminate_duplicates=SameNetworks(),
     )
+    algorithm.mating.n_max_iterations = MATINGS
     problem = Problem(n_var=len(genes[0]), n_obj=2)
     return algorithm.setup(problem, termination=("n_gen", config.generations + 2), seed=rng.getrandbits(31))
 
