@@ -25,6 +25,7 @@ from hat.recipes.search_limits import check_total, latency_function, limits_of
 from hat.recipes.search_losses import Evaluator, SharedLosses, serve, served
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import ALGORITHMS, Candidate, Limit, Scoreboard, Task, pareto_front
+from hat.search.feasible import feasible_member
 from hat.search.history import SearchHistory
 from hat.search.nsga2 import check_pymoo
 from hat.search.scores import ScoreFile
@@ -140,11 +141,13 @@ class _Finder:
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
         """Candidates within the limits, best first."""
         config, ready = self._ready.config, self._ready
-        if config.algorithm == "nsga2":  # one search is for all limits, whatever is measured
-            if not known:
-                self._run(ready.task(ready.predictor.predict_ms, math.inf), known)
-            return pick(self.front(), ready.task(latency_ms, config.latency_limit_ms))
-        return self._run(ready.task(latency_ms, config.latency_limit_ms), known)
+        task = ready.task(latency_ms, config.latency_limit_ms)
+        if config.algorithm != "nsga2":
+            return self._run(task, known)
+        if not known:  # one search is for all limits, whatever is measured
+            feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
+            self._run(ready.task(ready.predictor.predict_ms, math.inf), known)
+        return pick(self.front(), task)
 
     def front(self) -> list[Candidate]:
         """The front of what was scored on all sentences."""
