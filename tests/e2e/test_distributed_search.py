@@ -10,7 +10,7 @@ import torch
 from test_distributed import ENVIRONMENT, LAUNCHER
 from tiny_task import make_data, make_predictor, super_settings, write_yaml
 
-from hat import Architecture, SuperTransformer
+from hat import Architecture
 from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 
@@ -66,29 +66,14 @@ def test_two_processes_give_the_very_files_of_one(runs: Path, tmp_path: Path) ->
 
 
 def test_a_mistake_ends_both_with_one_line(runs: Path, tmp_path: Path) -> None:
-    for arguments, message in (
-        (["latency_limit_ms=0.001"], "is predicted to run within 0.001 ms"),
-        (["split=vaild"], "Did you mean 'valid'?"),
-        ([f"predictor={tmp_path / 'none'}"], "predictor.json: no such file"),
-    ):
-        result = torchrun(config_of(runs, tmp_path), f"output={tmp_path / 'search'}", *arguments)
-        lines = [line for line in result.stderr.splitlines() if line.startswith("hat-search: ")]
-        assert result.returncode != 0 and len(lines) == 1 and message in lines[0]
-        assert "in search" not in result.stderr  # no traceback
-
-
-def test_weights_that_are_no_numbers_end_both_with_one_line(runs: Path, tmp_path: Path) -> None:
-    model = SuperTransformer.from_pretrained(runs / "super")
-    with torch.no_grad():
-        next(model.parameters()).fill_(float("nan"))
-    model.save_pretrained(tmp_path / "super")
-    (tmp_path / "super" / "tokenizer").symlink_to(runs / "super" / "tokenizer")
-    result = torchrun(config_of(runs, tmp_path, supertransformer=str(tmp_path / "super")), f"output={tmp_path / 's'}")
+    result = torchrun(config_of(runs, tmp_path), f"output={tmp_path / 'search'}", "latency_limit_ms=0.001")
     lines = [line for line in result.stderr.splitlines() if line.startswith("hat-search: ")]
-    assert result.returncode != 0 and len(lines) == 1 and "must be a number, is nan" in lines[0]
+    assert result.returncode != 0 and len(lines) == 1 and "is predicted to run within 0.001 ms" in lines[0]
+    assert "in search" not in result.stderr  # no traceback
 
 
 FAILING = """
+import os
 import sys
 from hat.errors import DataError
 from hat.recipes import search_losses
@@ -99,7 +84,7 @@ calls = []
 
 def failing(self, architecture, part):
     calls.append(architecture)
-    if __import__("os").environ["RANK"] == "1" and len(calls) == 3:
+    if os.environ["RANK"] == "1" and len(calls) == 3:
         raise DataError("the disk of this machine is gone.")
     return losses(self, architecture, part)
 

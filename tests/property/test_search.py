@@ -140,7 +140,7 @@ def test_a_seed_decides_everything(algorithm: str) -> None:
 def test_finds_the_best_member_of_small_spaces() -> None:
     config = EvolutionConfig(generations=20, population=60, parents=15, mutations=30, crossovers=15)
     exact = 0
-    for seed in range(5):
+    for seed in range(3):
         problem = Problem(small_space(seed), seed)
         everything = members(problem.space)
         assert len(everything) == problem.space.size()
@@ -150,11 +150,11 @@ def test_finds_the_best_member_of_small_spaces() -> None:
         found = problem.search(limit, config)
         assert len(found) <= len(everything) and found[0].score >= optimum
         exact += found[0].score == optimum
-    assert exact == 5
+    assert exact == 3
 
 
 def test_limits_that_one_or_two_members_meet() -> None:
-    for seed in range(8):
+    for seed in range(5):
         problem = Problem(small_space(seed, most_genes=100), seed)
         fastest, second = sorted(map(problem.true_latency, members(problem.space)))[:2]
         assert [candidate.latency_ms for candidate in problem.search(fastest)] == [fastest]
@@ -180,7 +180,7 @@ def test_limits_that_hardly_any_member_meets() -> None:
 
 
 def test_an_impossible_limit_names_the_fastest() -> None:
-    for seed in range(10):
+    for seed in range(5):
         problem = Problem(random_space(random.Random(seed)), seed)
         with pytest.raises(InfeasibleError, match=r"^no SubTransformer of .* 1e-05 ms: the fastest of ") as caught:
             problem.search(1e-5)
@@ -263,7 +263,7 @@ def test_beats_random_search_with_as_many_scores() -> None:
     space = SearchSpace.from_yaml(SPACES / "wmt.yaml")
     config = EvolutionConfig(generations=10, population=50, parents=10, mutations=20, crossovers=20)
     wins = 0
-    for seed in range(5):
+    for seed in range(3):
         score, latency = structured(space, seed)
         rng = random.Random(seed)
         limit = sorted(latency(space.sample(rng)) for _ in range(200))[60]
@@ -272,7 +272,7 @@ def test_beats_random_search_with_as_many_scores() -> None:
         drawn = random_search(task, Scoreboard.of(score), config, random.Random(seed))
         assert len(drawn) >= len(found)
         wins += found[0].score < drawn[0].score
-    assert wins == 5
+    assert wins == 3
 
 
 def structured(space: SearchSpace, seed: int) -> tuple[Function, Function]:
@@ -311,7 +311,7 @@ def test_pareto_front_equals_brute_force() -> None:
 
 
 def test_a_search_that_begins_with_what_is_known_is_never_worse() -> None:
-    for problem, limit_ms in itertools.islice(problems(), 10):
+    for problem, limit_ms in itertools.islice(problems(), 6):
         first = problem.search(limit_ms)
         start = [candidate.architecture for candidate in first]
         again = problem.search(limit_ms, seed=7, start=start)
