@@ -51,7 +51,8 @@ class SearchHistory:
             file.write(json.dumps(line) + "\n")
         text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:
-            logger.info("generation %d | %s | %d new", self.number, text, generation.newly_scored)
+            new, sentences = generation.newly_scored, f"{generation.sentences:,}"
+            logger.info("generation %d | %s | %d new | %s sentences so far", self.number, text, new, sentences)
         self.number += 1
         self.bar.set_postfix_str(text)
         self.bar.update()
