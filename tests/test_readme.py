@@ -65,7 +65,7 @@ def test_commands_in_the_table_are_installed() -> None:
 
 
 def test_python_example_runs(tmp_path: Path) -> None:
-    (code,) = blocks("python")
+    code, _ = blocks("python")
     lines = [line for line in code.splitlines() if "Translator.from_pretrained" not in line]  # needs a trained model
     prelude = "import torch\nsource = torch.tensor([[5, 6, 2]])\ntarget_in = torch.tensor([[2, 7]])\n"
     code = prelude + "\n".join(lines).replace('"sub"', "sys.argv[1]").replace("import random", "import random, sys")
@@ -75,4 +75,13 @@ def test_python_example_runs(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_the_example_of_measuring_imports_is_there() -> None:
+    _, code = blocks("python")
+    compile(code, "README.md", "exec")
+    imports = "\n".join(line for line in code.splitlines() if line.startswith("from hat"))
+    assert imports.count("import") >= 4
+    result = subprocess.run([sys.executable, "-c", imports], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr

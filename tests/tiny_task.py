@@ -2,14 +2,19 @@
 sentence is turned around."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hat import Architecture, SearchSpace
 from hat.config import validate
 from hat.recipes.prepare import PrepareConfig, prepare
+from hat.recipes.train_predictor import TrainPredictorConfig, train_predictor
+from hat.space.encoding import FEATURE_NAMES, features
+
+PARTS = "encoder", "decoder"
 
 SPACE = {
     "qkv_dim": 8,
@@ -112,3 +117,18 @@ def sub_settings(data: Path, output: Path, architecture: Path, **changes: Any) -
 def write_yaml(path: Path, values: Mapping[str, Any]) -> str:
     path.write_text(yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
     return str(path)
+
+
+def make_predictor(output: Path, latency_ms: Callable[[Architecture], float], rows: int = 80) -> Path:
+    """A predictor trained on latencies of random SubTransformers of ``SPACE``, in a CSV of the public layout."""
+    space, rng = SearchSpace.model_validate(SPACE), random.Random(1)
+    lines = [",".join((*FEATURE_NAMES, *(f"latency_{kind}_{part}" for kind in ("mean", "std") for part in PARTS)))]
+    for _ in range(rows):
+        architecture = space.sample(rng)
+        half = latency_ms(architecture) / 2
+        lines.append(",".join(map(str, (*features(architecture), half, half, 0.0, 0.0))))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    dataset = write_lines(output.with_suffix(".csv"), lines)
+    settings = {"dataset": dataset, "kind": "structured", "output": str(output)}
+    train_predictor(validate(TrainPredictorConfig, settings, where="tiny predictor"))
+    return output

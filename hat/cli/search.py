@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -29,6 +30,13 @@ def milliseconds(text: str) -> float:
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", metavar="LIMIT", help="the limit: 200ms, 0.2s, or a number of milliseconds")
+    parser.add_argument(
+        "--from",
+        dest="front",
+        metavar="PARETO.json",
+        type=Path,
+        help="pick from what an earlier search found (best with algorithm: nsga2) and measure it, without searching",
+    )
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
@@ -36,7 +44,8 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 
 def _load() -> tuple[type[BaseModel], Callable[..., object]]:
-    from hat.recipes.search import SearchConfig, search
+    from hat.recipes.search import search
+    from hat.recipes.search_config import SearchConfig
 
     return SearchConfig, search
 
@@ -45,12 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     return run_command(
         "hat-search",
-        "Find the SubTransformer with the lowest validation loss under a latency limit; prints its architecture.json.",
+        "Find the SubTransformer with the lowest validation loss under a latency limit; prints its architecture.json.\n"
+        "Several processes: torchrun --nproc-per-node 8 -m hat.cli.search CONFIG.yaml",
         "hat-search configs/demo/search.yaml --latency 10ms",
         _load,
         argv,
         add_flags=_add_flags,
         flag_overrides=_overrides,
+        recipe_flags=("front",),
     )
 
 

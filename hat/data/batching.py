@@ -258,16 +258,24 @@ def batch_indices(
         yield from plan.batches(corpus, epoch, pool, max_tokens, max_sentences)
 
 
-def validation_batches(corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None) -> list[Batch]:
+def validation_batches(
+    corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None, rows: Rows | None = None
+) -> list[Batch]:
     """Every pair once, shortest first; always the same batches.
+
+    Args:
+        corpus: the pairs.
+        max_tokens: most tokens of a batch, padding included.
+        max_sentences: most pairs in a batch; None sets no limit.
+        rows: only these pairs; None takes all.
 
     Raises:
         ConfigError: if a sentence is longer than ``max_tokens``.
     """
     check_max_tokens(corpus, max_tokens, max_sentences)
-    rows = len(corpus)
-    source_lengths, target_lengths = corpus.source_lengths(0, rows), corpus.target_lengths(0, rows)
-    order = sort_by_length(source_lengths, target_lengths, np.arange(rows))
-    return [
-        collate(corpus, packed) for packed in pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
-    ]
+    rows = np.arange(len(corpus)) if rows is None else rows
+    source_lengths = corpus.source_lengths(0, len(corpus))[rows]
+    target_lengths = corpus.target_lengths(0, len(corpus))[rows]
+    order = sort_by_length(source_lengths, target_lengths, np.arange(len(rows)))
+    packed = pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
+    return [collate(corpus, rows[index]) for index in packed]

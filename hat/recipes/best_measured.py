@@ -3,13 +3,20 @@
 import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from hat.errors import InfeasibleError, SearchError
-from hat.latency.stopwatch import Reading
+from hat.errors import ConfigError, InfeasibleError, SearchError
+from hat.latency.device import describe
+from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import DeviceRecord
+from hat.latency.stopwatch import Reading, Stopwatch
 from hat.search import Candidate
 from hat.space import Architecture
 
 logger = logging.getLogger(__name__)
+
+_OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
 
 Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
 """Searches with a function for latencies, beginning with what is known already; returns what it found, best first."""
@@ -80,3 +87,69 @@ def _correction(
     slow = [known.latency_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms > limit_ms]
     unsure = [known.upper_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms <= limit_ms]
     return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)])
+
+
+def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
+    """What measures as the predictor's data set was measured. Raises ConfigError before any work is done.
+
+    Args:
+        predictor: whose latencies are to be compared with.
+        folder: its folder, for errors.
+    """
+    if predictor.device is None:
+        raise ConfigError(
+            f"{folder}: does not say how its latencies were measured, so they cannot be measured again; "
+            "set measure: false for a predicted latency only."
+        )
+    try:
+        here = describe(predictor.device.settings, predictor.device.anchor)
+        same = device_name(predictor.device) == device_name(here)
+        stopwatch = Stopwatch(here, predictor.anchor_ms if same else None)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
+            "latency only."
+        ) from None
+    if not same:
+        logger.warning(
+            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
+            "for that machine", device_name(predictor.device), device_name(here),
+        )  # fmt: skip
+    return stopwatch
+
+
+def device_name(device: DeviceRecord) -> str:
+    """What was timed: the GPU, or the processor."""
+    return device.gpu or device.machine
+
+
+def measured_facts(reading: Reading, slowdown: float | None, limit_ms: float) -> dict[str, Any]:
+    """What ``found`` says of the measurement; warns where the machine's pace is another than the predictor's."""
+    if slowdown is not None and abs(slowdown - 1) > _OTHER_PACE:
+        kept = "keeps" if reading.now_ms <= limit_ms else "does not keep"
+        logger.warning(
+            "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is "
+            "given as it was then. Now it is %.4g ms, which %s the limit.", slowdown, reading.now_ms, kept,
+        )  # fmt: skip
+    return {
+        "latency_is": "measured",
+        "measured_ms": round(reading.latency_ms, 3),
+        "measured_upper_ms": round(reading.upper_ms, 3),
+        "measured_now_ms": round(reading.now_ms, 3),
+        "slowdown": slowdown,
+    }
+
+
+def predicted_facts(predictor: LatencyPredictor, architecture: Architecture) -> dict[str, Any]:
+    """What ``found`` says of a latency that is not measured; the log says it, too."""
+    prediction = predictor.predict(architecture)
+    if prediction.high_ms is None:
+        upper = "there were too few measurements to tell how far that can be trusted"
+    else:
+        upper = f"nine in ten such networks take at most {prediction.high_ms:.4g} ms"
+    logger.info("the latency is predicted only (measure: false): %.4g ms, %s", prediction.latency_ms, upper)
+    return {
+        "device": predictor.device and device_name(predictor.device),
+        "latency_is": "predicted only",
+        "predicted_upper_ms": None if prediction.high_ms is None else round(prediction.high_ms, 3),
+    }

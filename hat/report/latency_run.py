@@ -15,6 +15,7 @@ from hat.errors import DataError
 from hat.latency.cost_model import CostModelOptions, fit_cost_model
 from hat.latency.dataset import LatencyDataset
 from hat.latency.lint import Findings, check_latencies
+from hat.latency.rows import Rows
 from hat.report.runs import Run, of_kind
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,7 +60,7 @@ def off_percent(data: LatencyDataset, findings: Findings) -> FloatArray:
         calm[stretch.first_row : stretch.last_row + 1] = False
     calm[[outlier.row for outlier in findings.outliers]] = False
     latency_ms = data.latency_ms()
-    model = fit_cost_model((data.features[calm], latency_ms[calm]), CostModelOptions())
+    model = fit_cost_model(Rows(data.features[calm], latency_ms[calm]), CostModelOptions())
     off = np.log(latency_ms / model.predict_ms(data.features))
     return np.asarray(100 * np.expm1(off - np.median(off[calm])))
 

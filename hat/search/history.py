@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hat.artifacts import write_text
-from hat.search.evolution import Generation
+from hat.search.candidate import Generation
 
 HISTORY_FILE = "history.jsonl"
 
@@ -42,6 +42,7 @@ class SearchHistory:
             "best_predicted_ms": best.latency_ms,
             "mean_loss": generation.mean_score,
             "newly_scored": generation.newly_scored,
+            "sentence_evaluations": generation.sentences,
             "best": best.architecture.to_dict(),
         }
         if self.number == 0:
@@ -50,7 +51,8 @@ class SearchHistory:
             file.write(json.dumps(line) + "\n")
         text = f"best loss {best.score:.4f} at {best.latency_ms:.4g} ms, mean {generation.mean_score:.4f}"
         if self.bar.disable:
-            logger.info("generation %d | %s | %d new", self.number, text, generation.newly_scored)
+            new, sentences = generation.newly_scored, f"{generation.sentences:,}"
+            logger.info("generation %d | %s | %d new | %s sentences so far", self.number, text, new, sentences)
         self.number += 1
         self.bar.set_postfix_str(text)
         self.bar.update()

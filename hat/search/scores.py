@@ -1,11 +1,13 @@
-"""Scores that are kept on disk: a search that was interrupted, or one under another limit, need not repeat them."""
+"""Losses that are kept on disk: a search that was interrupted, or one under another limit, need not repeat them."""
 
 import errno
 import json
 import logging
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hat.artifacts import make_folder, read_text
 from hat.errors import ConfigError, DataError
@@ -15,22 +17,25 @@ logger = logging.getLogger(__name__)
 
 
 class ScoreFile:
-    """Architectures and their scores, one JSON object a line, added as they come.
+    """The losses of architectures on parts of the validation data, one JSON object a line, added as they come.
 
-    Every line says what its score depends on; scores that depend on something else stay in the file and are not used.
+    Every line says what its losses depend on; those that depend on something else stay in the file and are not used.
 
     Args:
         path: the file; made if needed.
-        basis: what the scores depend on, in any words.
+        basis: what the losses depend on, in any words.
+        sizes: how many sentences each part has.
 
     Raises:
         DataError: if the file is there, but holds something else.
     """
 
-    def __init__(self, path: Path, basis: str) -> None:
+    def __init__(self, path: Path, basis: str, sizes: Sequence[int]) -> None:
         self.path = path
         self.basis = basis
-        self.scores: dict[Architecture, float] = {}
+        self.sizes = tuple(sizes)
+        self.losses: dict[tuple[Architecture, int], list[float]] = {}
+        """By architecture and number of the part: a sum over the tokens of each sentence, in nats."""
         make_folder(path.parent)
         if not path.exists():
             return
@@ -45,25 +50,31 @@ class ScoreFile:
             self._append("")
 
     def _read(self, line: str) -> bool:
-        """Take over a line; returns whether it is a score at all."""
+        """Take over a line; returns whether it holds losses at all."""
         try:
             values = json.loads(line)
-            basis, score = values["basis"], values["score"]
+            if "score" in values:  # of version 0.1.0 before it knew parts
+                return isinstance(values["score"], float)
+            basis, part, losses = values["basis"], values["part"], values["losses"]
+            if basis != self.basis:
+                # Of other data or settings, whose sizes are not known here.
+                return isinstance(basis, str) and isinstance(part, int) and _are_numbers(losses)
             architecture = Architecture.from_dict(values["architecture"])
-        except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+            size = self.sizes[part]
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError, ConfigError):
             return False
-        if not isinstance(score, float) or not math.isfinite(score):
+        if not _are_numbers(losses) or len(losses) != size:
             return False
-        if basis == self.basis:
-            self.scores[architecture] = score
+        self.losses[architecture, part] = losses
         return True
 
-    def add(self, architecture: Architecture, score: float) -> None:
-        """Keep a score; what is no number is not kept."""
-        if not math.isfinite(score):
+    def add(self, architecture: Architecture, part: int, losses: list[float]) -> None:
+        """Keep the losses of one part; what is no number is not kept."""
+        if not _are_numbers(losses):
             return
-        self.scores[architecture] = score
-        self._append(json.dumps({"basis": self.basis, "score": score, "architecture": architecture.to_dict()}))
+        self.losses[architecture, part] = losses
+        values = {"basis": self.basis, "part": part, "losses": losses, "architecture": architecture.to_dict()}
+        self._append(json.dumps(values))
 
     def _append(self, line: str) -> None:
         """Add a line in one piece: other searches may add theirs at the same time."""
@@ -71,3 +82,7 @@ class ScoreFile:
         with self.path.open("ab", buffering=0) as file:
             if file.write(content) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, float) and math.isfinite(value) for value in values)

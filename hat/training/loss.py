@@ -63,6 +63,53 @@ def output_loss(
     return loss, nll
 
 
+def sentence_losses(
+    hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float, pad: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The label-smoothed loss of :func:`output_loss` sentence by sentence, without gradients.
+
+    Args:
+        hidden: the decoder's output, shape (B, T, D).
+        weight: the output projection, shape (V, D).
+        target: token ids, shape (B, T).
+        smoothing: ε, in [0, 1).
+        pad: id of padding, which counts nothing.
+        dtype: type of the matrix products; the softmax is always float32.
+
+    Returns:
+        Sums over the tokens of each sentence in nats, float64, shape (B,).
+    """
+    counted = target.ne(pad)
+    low_hidden, low_weight, right = hidden[counted].to(dtype), weight.to(dtype), target[counted]
+    at_once = min(ROWS_AT_ONCE, len(right)) if hidden.device.type == "cpu" else len(right)
+    size, device = (at_once, weight.size(0)), hidden.device
+    all_scores, all_products = torch.empty(size, device=device), torch.empty(size, dtype=dtype, device=device)
+    losses = torch.empty(len(right), dtype=torch.float64, device=device)
+    with torch.autocast(device.type, enabled=False):
+        for start in range(0, len(right), at_once):
+            rows = slice(start, start + at_once)
+            scores, products = (buffer[: len(right[rows])] for buffer in (all_scores, all_products))
+            scores.copy_(torch.mm(low_hidden[rows], low_weight.t(), out=products))
+            nll, uniform, _ = _row_losses(scores, right[rows, None])
+            losses[rows] = (1.0 - smoothing) * nll + smoothing * uniform
+    totals = torch.zeros(target.size(0), dtype=torch.float64, device=device)
+    return totals.index_add_(0, counted.nonzero()[:, 0], losses)
+
+
+def _row_losses(scores: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Negative log-likelihood and mean of all tokens' -log p in each row, (rows,), and the softmax's denominator.
+
+    Args:
+        scores: the logits, (rows, V); become the softmax's numerators.
+        right: the right tokens, (rows, 1).
+    """
+    right_score, mean_score = scores.gather(1, right)[:, 0], scores.mean(1)
+    highest = scores.amax(1, keepdim=True)
+    total = scores.sub_(highest).exp_().sum(1, keepdim=True)
+    log_total = total.log().add_(highest)[:, 0]
+    return log_total - right_score, log_total - mean_score, total
+
+
 class _OutputLoss(torch.autograd.Function):
     """Output projection, softmax and loss over rows that all count, with the gradient computed in ``forward``.
 
@@ -89,16 +136,12 @@ class _OutputLoss(torch.autograd.Function):
             right = target[rows, None]
             scores, products = all_scores[: len(right)], all_products[: len(right)]  # (rows, V)
             scores.copy_(torch.mm(low_hidden[rows], low_weight.t(), out=products))
-            right_score, mean_score = scores.gather(1, right)[:, 0], scores.mean(1)
-            highest = scores.amax(1, keepdim=True)
-            exponentials = scores.sub_(highest).exp_()
-            total = exponentials.sum(1, keepdim=True)
-            log_total = total.log().add_(highest)[:, 0]
-            sums += torch.stack([(log_total - right_score).sum(), (log_total - mean_score).sum()])
+            nll, uniform, total = _row_losses(scores, right)
+            sums += torch.stack([nll.sum(), uniform.sum()])
             if not needs_gradient:
                 continue
             # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
-            score_gradient = exponentials.div_(total).sub_(smoothing / weight.size(0))
+            score_gradient = scores.div_(total).sub_(smoothing / weight.size(0))
             score_gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
             products.copy_(score_gradient)
             hidden_gradient[rows] = torch.mm(products, low_weight)

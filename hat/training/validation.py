@@ -10,7 +10,7 @@ from torch import Tensor
 from hat.data.batch import Batch
 from hat.nn import SuperTransformer, Transformer
 from hat.special_ids import PAD_ID
-from hat.training.loss import output_loss
+from hat.training.loss import output_loss, sentence_losses
 from hat.training.world import World
 
 
@@ -60,3 +60,33 @@ def validation_loss(
         totals += torch.stack([loss, nll, torch.full_like(nll, batch.num_target_tokens)]).double()
     loss_sum, nll_sum, tokens = world.sum(totals).tolist()
     return ValidationResult(loss_sum / tokens, nll_sum / tokens)
+
+
+@torch.inference_mode()
+def losses_by_sentence(
+    model: SuperTransformer | Transformer,
+    hidden_of: Callable[[Batch], Tensor],
+    batches: Sequence[Batch],
+    smoothing: float,
+    precision: str,
+    device: torch.device,
+) -> list[float]:
+    """Label-smoothed loss of every sentence in the order of ``batches``: sums over its tokens, in nats.
+
+    Args:
+        model: in evaluation mode, on ``device``.
+        hidden_of: as in :func:`validation_loss`.
+        batches: the held-out data.
+        smoothing: of the label-smoothed loss.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        device: where to compute.
+    """
+    losses: list[float] = []
+    dtype = getattr(torch, precision)
+    for batch in batches:
+        batch = batch.to(device)
+        with torch.autocast(device.type, dtype, enabled=precision != "float32"):
+            hidden = hidden_of(batch)
+        weight = model.output_weight(hidden.size(-1))
+        losses += sentence_losses(hidden, weight, batch.target_out, smoothing, PAD_ID, dtype).tolist()
+    return losses

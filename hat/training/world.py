@@ -66,6 +66,14 @@ class World:
         dist.broadcast_object_list(holder, src=0)
         return holder[0]
 
+    def gather(self, value: StateType) -> list[StateType]:
+        """The values of all processes by rank, for the main one; the others get an empty list."""
+        if self.size == 1:
+            return [value]
+        values: list[StateType] = [value] * self.size if self.is_main else []
+        dist.gather_object(value, values if self.is_main else None, dst=0)
+        return values
+
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true on any process."""
         if self.size == 1:
@@ -81,41 +89,46 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device_name: str) -> Iterator[World]:
+def join_world(device_name: str, setting: str = "training.device", objects_only: bool = False) -> Iterator[World]:
     """The world this process belongs to, left again at the end.
 
     ``torchrun`` sets RANK, WORLD_SIZE, LOCAL_RANK and the address of the main process; without them the process is
     alone. GPUs talk through nccl, CPUs through gloo.
 
+    Args:
+        device_name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        setting: what errors call the setting that says so.
+        objects_only: GPUs use gloo, too. They then wait for each other without computing, and as long as it takes; only
+            :meth:`World.share` and :meth:`World.gather` are for them.
+
     Raises:
         ConfigError: if there is no such device, or not one GPU for each process of this machine.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = choose_device(device_name, "training.device")
+    device = choose_device(device_name, setting)
     if size == 1:
         yield World(0, 1, device)
         return
     if device.type == "cuda":
-        device = _own_gpu(device)
+        device = _own_gpu(device, setting)
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    backend = "nccl" if device.type == "cuda" and not objects_only else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=7) if objects_only else timedelta(minutes=30))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
 
 
-def _own_gpu(device: torch.device) -> torch.device:
+def _own_gpu(device: torch.device, setting: str) -> torch.device:
     """The GPU of this process: each of a machine's processes takes the one of its own number."""
     if device.index is not None:
         raise ConfigError(
-            f"training.device: must be cuda or auto with several processes, each takes a GPU of its own, is {device}."
+            f"{setting}: must be cuda or auto with several processes, each takes a GPU of its own, is {device}."
         )
     number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= count:
         raise ConfigError(
-            f"torchrun: --nproc-per-node must be at most the number of GPUs, {count}, is more; or set "
-            "training.device=cpu."
+            f"torchrun: --nproc-per-node must be at most the number of GPUs, {count}, is more; or set {setting}=cpu."
         )
     return torch.device("cuda", number)

@@ -105,6 +105,7 @@ with join_world("cpu") as world:
     assert world.sum(torch.tensor([float(world.rank)])).item() == 1
     assert world.any(world.rank == 1) and not world.any(False)
     assert world.share({"from": world.rank}) == {"from": 0}
+    assert world.gather({"from": world.rank}) == ([{"from": 0}, {"from": 1}] if world.is_main else [])
     values = [torch.full((3,), float(world.rank)), torch.full((2,), 5.0 * world.rank)]
     world.broadcast(values)
     assert all(bool((value == 0).all()) for value in values)

@@ -19,8 +19,8 @@ from hat.latency import stopwatch as stopwatch_module
 from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor, Prediction
 from hat.latency.settings import LatencySettings
-from hat.recipes import search as recipe
 from hat.recipes.evaluate import EvaluateConfig, evaluate
+from hat.recipes.search_losses import Evaluator
 
 SPACE_ = SearchSpace.model_validate(SPACE)
 SETTINGS = LatencySettings(source_length=5, target_length=5, source_vocab_size=999, target_vocab_size=999, device="cpu")
@@ -191,13 +191,13 @@ def test_a_latency_that_may_be_over_the_limit_is_not_taken_for_one_below(
     runs: Path, tmp_path: Path, machine: Machine
 ) -> None:
     machine.device.anchor, machine.anchor_ms = SPACE_.largest(), predicted_ms(SPACE_.largest())
-    machine.spread = 1.2
+    machine.spread = 1.5
     assert run(runs, tmp_path / "search", "--latency", "20") == 0
     path = tmp_path / "search" / "architecture.json"
     found = json.loads(path.read_text())["found"]
-    assert found["measured_upper_ms"] == pytest.approx(1.2 * found["measured_ms"], abs=1e-2)
+    assert found["measured_upper_ms"] == pytest.approx(1.5 * found["measured_ms"], abs=1e-2)
     assert found["measured_upper_ms"] <= 20
-    assert predicted_ms(machine.measured[0]) <= 20 < 1.2 * predicted_ms(machine.measured[0])
+    assert predicted_ms(machine.measured[0]) <= 20 < 1.5 * predicted_ms(machine.measured[0])
 
 
 @pytest.mark.parametrize(
@@ -335,16 +335,16 @@ def test_scores_are_kept_and_shared(
     """A search that is interrupted goes on as if it had not been; one under another limit scores only what is new."""
     whole, scored = tmp_path / "whole", []
     assert run(runs, whole, "--latency", "20") == 0
-    validation_loss = recipe.validation_loss
+    losses = Evaluator.losses
 
     def counted(*arguments: Any) -> Any:
         scored.append(1)
         if len(scored) == 17 and not (stopped / "architecture.json").exists():
             raise KeyboardInterrupt
-        return validation_loss(*arguments)
+        return losses(*arguments)
 
     stopped = tmp_path / "stopped"
-    monkeypatch.setattr(recipe, "validation_loss", counted)
+    monkeypatch.setattr(Evaluator, "losses", counted)
     assert run(runs, stopped, "--latency", "20") == 130
     with (stopped / "scores.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"basis": "')  # what a power cut leaves

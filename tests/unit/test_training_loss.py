@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hat.special_ids import PAD_ID
-from hat.training.loss import ROWS_AT_ONCE, label_smoothed_loss, output_loss
+from hat.training.loss import ROWS_AT_ONCE, label_smoothed_loss, output_loss, sentence_losses
 
 
 def problem(vocab: int = 37, width: int = 9, rows: tuple[int, int] = (5, 7)) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,3 +142,24 @@ def test_evaluation_gives_the_same_numbers_without_gradients(monkeypatch: pytest
     assert len(products) == 1 + 3
     assert [x.item() for x in frozen] == [x.item() for x in trained]
     assert trained[0].requires_grad and not frozen[0].requires_grad
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [(5, 7), (3, ROWS_AT_ONCE)])
+def test_sentence_losses_are_those_of_single_sentences(smoothing: float, rows: tuple[int, int]) -> None:
+    """Also where one sentence's rows lie in two of the pieces that are worked on at a time."""
+    hidden, weight, target = problem(rows=rows)
+    found = sentence_losses(hidden, weight, target, smoothing, PAD_ID)
+    expected = [
+        reference(one[None], weight, right[None], smoothing).item() for one, right in zip(hidden, target, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5) and found.dtype == torch.float64
+    total, _ = output_loss(hidden, weight, target, smoothing, PAD_ID)
+    assert found.sum().item() == pytest.approx(total.item(), rel=1e-6)
+
+
+def test_sentence_losses_in_low_precision_are_close() -> None:
+    hidden, weight, target = problem()
+    low = sentence_losses(hidden, weight, target, 0.1, PAD_ID, torch.bfloat16)
+    exact = sentence_losses(hidden, weight, target, 0.1, PAD_ID)
+    assert low.tolist() == pytest.approx(exact.tolist(), rel=0.02) and not torch.equal(low, exact)
