@@ -141,13 +141,13 @@ def _measure_all(
     if path.is_file() and (restart or not _has_rows(path)):
         path.unlink()
     before = _check_same(config, device) if path.exists() else None
+    writer = LatencyWriter(path, anchored=device.anchor is not None)
+    _check_members(writer, config.space)
     run.announce()
     device = begin_session(device, before)
     for line in device.lines():
         logger.info("%s", line)
     device.write(config.output / DEVICE_FILE)
-    writer = LatencyWriter(path, anchored=device.anchor is not None)
-    _check_members(writer, config.space)
     started = time.monotonic()
     try:
         collected = fill(
