@@ -1,12 +1,13 @@
 """Searching until what is found keeps the limit when it is measured."""
 
 import logging
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hat.errors import ConfigError, InfeasibleError, SearchError
+from hat.errors import BackendError, ConfigError, InfeasibleError, SearchError
 from hat.latency.device import describe
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord
@@ -41,39 +42,52 @@ def search_and_measure(
         limit_ms: highest latency.
         most: how many candidates are measured before giving up.
 
+    A network that the device cannot run at all, such as one that its backend fails on, is told of and passed over.
+
     Raises:
         SearchError: if none of them surely keeps the limit.
     """
     readings: dict[Architecture, Reading] = {}
+    failed: set[Architecture] = set()
     ratio = 1.0
 
     def corrected_ms(architecture: Architecture) -> float:
+        if architecture in failed:
+            return math.inf
         known = readings.get(architecture)
         return predict_ms(architecture) * ratio if known is None else known.upper_ms
 
     ranking = find(corrected_ms, ())
-    while len(readings) < most:
+    while len(readings) + len(failed) < most:
         best = ranking[0]
-        reading = read(best.architecture)
-        predicted_ms = predict_ms(best.architecture)
-        logger.info(
-            "measured %.2f ms, surely %.2f to %.2f ms (predicted %.2f ms), loss %.4f, %s", reading.latency_ms,
-            reading.lower_ms, reading.upper_ms, predicted_ms, best.score, best.architecture,
-        )  # fmt: skip
-        if reading.upper_ms <= limit_ms:
-            return best, reading
-        readings[best.architecture] = reading
-        ratio = _correction(readings, predict_ms, limit_ms)
-        logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
+        try:
+            reading = read(best.architecture)
+        except BackendError as error:
+            logger.warning("%s cannot be measured: %s", best.architecture, error)
+            failed.add(best.architecture)
+        else:
+            _tell(best, reading, predict_ms(best.architecture))
+            if reading.upper_ms <= limit_ms:
+                return best, reading
+            readings[best.architecture] = reading
+            ratio = _correction(readings, predict_ms, limit_ms)
+            logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
         try:
             ranking = find(corrected_ms, ranking)
         except InfeasibleError:
             break
     raise SearchError(
-        f"none of the {len(readings)} best candidates surely ran within {limit_ms:.4g} ms when measured here, nor may "
+        f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured here, nor may "
         f"others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data set, or raise "
         "the limit."
     )
+
+
+def _tell(candidate: Candidate, reading: Reading, predicted_ms: float) -> None:
+    logger.info(
+        "measured %.2f ms, surely %.2f to %.2f ms (predicted %.2f ms), loss %.4f, %s", reading.latency_ms,
+        reading.lower_ms, reading.upper_ms, predicted_ms, candidate.score, candidate.architecture,
+    )  # fmt: skip
 
 
 def _correction(
@@ -104,7 +118,7 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
         same = device_name(predictor.device) == device_name(here)
-        stopwatch = Stopwatch(here, predictor.anchor_ms if same else None)
+        stopwatch = Stopwatch(here, predictor.anchor_ms if same else None, predictor.statistic)
     except ConfigError as error:
         raise ConfigError(
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "

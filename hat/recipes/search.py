@@ -189,6 +189,7 @@ def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, A
     interval = prediction.low_ms, prediction.high_ms
     found = {
         "limit_ms": config.latency_limit_ms,
+        "statistic": ready.predictor.statistic,
         **facts,
         "predicted_ms": round(prediction.latency_ms, 3),
         "predicted_interval_ms": [None if bound is None else round(bound, 3) for bound in interval],

@@ -73,7 +73,7 @@ def _compare(run: Run, predictor: LatencyPredictor, metrics: dict[str, Any]) -> 
     if dataset is None:
         return None
     data = LatencyDataset.load(dataset)
-    latency_ms = data.latency_ms(predictor.target)
+    latency_ms = data.latency_ms(predictor.target, predictor.statistic)
     predicted_ms = predictor.predict_features_ms(data.features)
     return Comparison(latency_ms, predicted_ms, _test_rows(run, data, (predicted_ms, latency_ms), metrics))
 

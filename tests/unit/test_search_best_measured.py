@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from hat.errors import InfeasibleError, SearchError
+from hat.errors import BackendError, InfeasibleError, SearchError
 from hat.latency.stopwatch import Reading
 from hat.recipes.best_measured import search_and_measure
 from hat.search import Candidate
@@ -34,6 +34,7 @@ class World:
         self.true_ms = {a: self.predicted_ms[a] * error(rng, a) for a in self.architectures}
         self.score = {a: 5.0 - 0.1 * self.predicted_ms[a] + rng.uniform(0, 0.5) for a in self.architectures}
         self.read_ones: list[Architecture] = []
+        self.failing: set[Architecture] = set()
 
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
         fitting = [a for a in self.architectures if latency_ms(a) <= LIMIT_MS]
@@ -44,6 +45,8 @@ class World:
 
     def read(self, architecture: Architecture) -> Reading:
         self.read_ones.append(architecture)
+        if architecture in self.failing:
+            raise BackendError("no memory")
         ms = self.true_ms[architecture]
         return Reading(ms, ms * (1 - self.interval), ms * (1 + self.interval), ms)
 
@@ -56,7 +59,8 @@ class World:
 
     def best(self) -> Architecture:
         highest_ms = LIMIT_MS / (1 + self.interval)
-        return min((a for a in self.architectures if self.true_ms[a] <= highest_ms), key=lambda a: self.score[a])
+        able = (a for a in self.architectures if a not in self.failing)
+        return min((a for a in able if self.true_ms[a] <= highest_ms), key=lambda a: self.score[a])
 
 
 LIMIT_MS = 27.0
@@ -127,3 +131,15 @@ def test_it_gives_up_after_so_many() -> None:
     with pytest.raises(SearchError, match=r"none of the 3 best candidates"):
         world.search(most=3)
     assert len(world.read_ones) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_device_cannot_run_is_passed_over(seed: int) -> None:
+    world = World(seed, lambda rng, architecture: 1.0)
+    world.failing = {world.best()}
+    world.failing.add(world.best())  # the next best, too
+    assert world.search() == world.best()
+    assert len(world.read_ones) == 3
+    world.failing = set(world.architectures)
+    with pytest.raises(SearchError, match="none of the [0-9]+ best candidates surely ran within 27 ms"):
+        world.search()
