@@ -77,8 +77,8 @@ def search_and_measure(
         except InfeasibleError:
             break
     raise SearchError(
-        f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured here, nor may "
-        f"others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data set, or raise "
+        f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured "
+        f"here, nor may others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data set, or raise "
         "the limit."
     )
 

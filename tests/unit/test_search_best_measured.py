@@ -141,5 +141,5 @@ def test_what_the_device_cannot_run_is_passed_over(seed: int) -> None:
     assert world.search() == world.best()
     assert len(world.read_ones) == 3
     world.failing = set(world.architectures)
-    with pytest.raises(SearchError, match="none of the [0-9]+ best candidates surely ran within 27 ms"):
+    with pytest.raises(SearchError, match=r"none of the [0-9]+ best candidates surely ran within 27 ms"):
         world.search()
