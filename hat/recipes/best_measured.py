@@ -78,8 +78,8 @@ def search_and_measure(
             break
     raise SearchError(
         f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured "
-        f"here, nor may others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data set, or raise "
-        "the limit."
+        f"here, nor may others that take {ratio:.2f} times their prediction; is the machine busy? Measure a new data "
+        "set, or raise the limit."
     )
 
 
