@@ -1,4 +1,4 @@
-"""Do two campaigns agree? The same architectures measured on two occasions, the second with a disturbance in its middle.
+"""Do two campaigns agree? The same architectures measured on two occasions, the second with a disturbance.
 
     python scripts/latency_campaigns.py configs/wmt14_ende/measure_latency.yaml --samples 30
 
