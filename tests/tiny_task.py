@@ -119,14 +119,19 @@ def write_yaml(path: Path, values: Mapping[str, Any]) -> str:
     return str(path)
 
 
-def make_predictor(output: Path, latency_ms: Callable[[Architecture], float], rows: int = 80) -> Path:
+def make_predictor(
+    output: Path,
+    latency_ms: Callable[[Architecture], float],
+    encoder_share: Callable[[Architecture], float] = lambda architecture: 0.5,
+    rows: int = 80,
+) -> Path:
     """A predictor trained on latencies of random SubTransformers of ``SPACE``, in a CSV of the public layout."""
     space, rng = SearchSpace.model_validate(SPACE), random.Random(1)
     lines = [",".join((*FEATURE_NAMES, *(f"latency_{kind}_{part}" for kind in ("mean", "std") for part in PARTS)))]
     for _ in range(rows):
         architecture = space.sample(rng)
-        half = latency_ms(architecture) / 2
-        lines.append(",".join(map(str, (*features(architecture), half, half, 0.0, 0.0))))
+        total_ms, share = latency_ms(architecture), encoder_share(architecture)
+        lines.append(",".join(map(str, (*features(architecture), share * total_ms, (1 - share) * total_ms, 0.0, 0.0))))
     output.parent.mkdir(parents=True, exist_ok=True)
     dataset = write_lines(output.with_suffix(".csv"), lines)
     settings = {"dataset": dataset, "kind": "structured", "output": str(output)}

@@ -82,7 +82,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     """
     data = LatencyDataset.load(config.dataset)
     device = DeviceRecord.beside(config.dataset)
-    rows = _rows(data, config)
+    rows = _rows(data, device, config)
     flagged = _flagged(rows) if config.drop_flagged else np.zeros(0, dtype=np.int64)
     split = _split(data, np.setdiff1d(np.arange(len(rows)), flagged), config)
     run = RunFolder(config.output, config, "hat-train-predictor")
@@ -114,11 +114,16 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     return config.output
 
 
-def _rows(data: LatencyDataset, config: TrainPredictorConfig) -> Rows:
-    """All rows with the latency to predict; percentiles of the parts do not add up to that of the total."""
+def _rows(data: LatencyDataset, device: DeviceRecord | None, config: TrainPredictorConfig) -> Rows:
+    """All rows with the latency to predict, and the encoder's part where that is one and the encoder's alone.
+
+    Percentiles of the parts do not add up to that of the total, and on other backends than ``eager`` the encoder's time
+    holds what the decoder's layers project of its output.
+    """
     latency_ms = data.latency_ms(config.target, config.statistic)
     adds_up = (config.target, config.statistic) == ("total", "mean")
-    return Rows(data.features, latency_ms, data.encoder_ms if adds_up else None)
+    alone = device is None or device.settings.backend == "eager"
+    return Rows(data.features, latency_ms, data.encoder_ms if adds_up and alone else None)
 
 
 def _flagged(rows: Rows) -> IntArray:

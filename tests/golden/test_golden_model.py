@@ -187,7 +187,7 @@ class TestElasticEncoderDepth:
 
 
 def _decode(net: Transformer, encoded: Encoded, target_in: Tensor, spec: DecoderSpec) -> Tensor:
-    embedded = net._embed_target(target_in, 0, spec.embed_dim)
+    embedded = net._embed_target(target_in, net.decoder_positions(0, target_in.size(1), spec.embed_dim))
     return net.output_embedding.logits(net.decoder(embedded, spec, encoded, Dropout()))
 
 

@@ -613,7 +613,7 @@ def test_the_ninetieth_percentile(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_target_and_training_rows(tmp_path: Path) -> None:
     dataset(tmp_path, 40, with_device=False)
-    assert train(tmp_path, "target=encoder", "train_rows=16", "mlp.steps=200", "mlp.learning_rate=0.01") == 0
+    assert train(tmp_path, "target=encoder", "train_rows=16", "mlp.steps=1000", "mlp.learning_rate=0.01") == 0
     metrics = json.loads((tmp_path / "predictor" / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["test"]["rows"], metrics["train_rows"], metrics["valid_rows"]) == (4, 16, 2)
     predictor = LatencyPredictor.load(tmp_path / "predictor")

@@ -218,7 +218,7 @@ def test_latencies_are_those_of_the_data_set_and_the_shift_is_found(runs: Path, 
     ):
         assert number(total[column]) == round(float(value), 2)
     shift = page.table("where", "longer than expected")["rows 20 to 29"]
-    assert number(shift["longer than expected"]) == pytest.approx(50, abs=3)
+    assert number(shift["longer than expected"]) == pytest.approx(50, abs=10)  # from 30 calm rows
 
 
 def test_losses_are_those_of_the_metrics(page: Page) -> None:

@@ -48,7 +48,7 @@ class Machine:
 
     def __init__(self, factor: float = 1.0, machine: str | None = None) -> None:
         self.factor = factor
-        self.target = "total"
+        self.target, self.statistic = "total", "mean"
         self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=SETTINGS, anchor=None)
         self.anchor_ms: float | None = None
         self.paces: Iterator[float] = itertools.repeat(1.0)
