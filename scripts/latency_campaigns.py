@@ -21,6 +21,7 @@ import numpy as np
 from running import run_experiment
 
 from hat.latency.dataset import LatencyDataset
+from hat.space import Architecture
 
 ANCHORS = {"with an anchor": [], "without": ["anchor=none"]}
 OCCASIONS = ("quiet", "again, quiet", "disturbed")
@@ -46,7 +47,8 @@ def main() -> None:
             seconds.append(time.monotonic() - started)
             sets.append(latencies_ms(folder / "latency.csv"))
         for number in (1, 2):
-            apart = 100 * np.abs(sets[number] / sets[0] - 1)
+            both = sets[0].keys() & sets[number].keys()
+            apart = 100 * np.abs(np.array([sets[number][one] / sets[0][one] for one in both]) - 1)
             lines.append(
                 f"| {name}: {OCCASIONS[0]}, {OCCASIONS[number]} | {np.median(apart):.2f} | {apart.max():.1f} "
                 f"| {seconds[0]:.0f}, {seconds[number]:.0f} |"
@@ -99,12 +101,11 @@ def spin() -> None:
         square = square @ square / np.linalg.norm(square)
 
 
-def latencies_ms(path: Path) -> np.ndarray:
-    """Total latencies in the order in which the architectures are drawn, whatever order they were measured in."""
+def latencies_ms(path: Path) -> dict[Architecture, float]:
+    """Total latency of each architecture."""
     data = LatencyDataset.load(path)
     assert data.architectures is not None, "the file is ours"
-    keys = [architecture.model_dump_json() for architecture in data.architectures]
-    return data.latency_ms()[np.argsort(keys)]
+    return dict(zip(data.architectures, data.latency_ms().tolist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ done
 python=${HAT_PYTHON:-python3}
 root=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-work=$(mktemp -d)
+work=$(mktemp -d /tmp/hat.XXXXXX)  # a short path: that of a socket may not be long
 # One connection for all that follows: a password is asked for once.
 read -r -a options <<<"${SSH_OPTIONS:-}"
-options=(-o ControlMaster=auto -o ControlPersist=yes -o "ControlPath=$work/%C" "${options[@]}" -o ServerAliveInterval=30)
+options=(-o ControlMaster=auto -o ControlPersist=yes -o "ControlPath=$work/%C" ${options[@]+"${options[@]}"} -o ServerAliveInterval=30)
 clean_up() {
     ssh "${options[@]}" -O exit -- "$host" 2>/dev/null
     rm -rf "$work"

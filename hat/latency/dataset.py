@@ -207,8 +207,7 @@ class MeasuredRow:
 class LatencyWriter:
     """Adds rows to a CSV of ours, so that a run killed at any moment loses at most the row being written.
 
-    A torn last line, which a power cut can leave, is removed when the file is opened again; the column that files of
-    earlier versions do not have is added to them.
+    A torn last line, which a power cut can leave, is removed when the file is opened again.
 
     Args:
         path: the file; made if needed.
@@ -226,24 +225,13 @@ class LatencyWriter:
             write_text(self.path, _line(self.columns))
             return
         columns, _ = _read_lines(self.path)
-        without_retakes = [name for name in self.columns if name != "retakes"]
-        if columns not in (list(self.columns), without_retakes):
+        if columns != list(self.columns):
             raise DataError(
                 f"{self.path}: must start with the columns this version writes, does not; choose another output folder."
             )
         content = self.path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
-        if columns != list(self.columns):
-            self._add_retakes()
-
-    def _add_retakes(self) -> None:
-        before, lines = _read_lines(self.path)
-        rows = [
-            dict(zip(before, _parse(line, len(before), f"{self.path}, line {number}"), strict=True)) | {"retakes": "0"}
-            for number, line in lines
-        ]
-        write_text(self.path, "".join(map(_line, [self.columns, *([row[c] for c in self.columns] for row in rows)])))
 
     def rows(self) -> list[MeasuredRow]:
         """What the file holds, in order. Raises DataError when a row is damaged."""
@@ -271,10 +259,21 @@ class LatencyWriter:
 
     def retake(self, row: MeasuredRow, sample: LatencySample, anchor_ms: float) -> None:
         """Put a new measurement of a row at the end, instead of the row; a power cut leaves the one or the other."""
+        self._replace(row, self._row(row.architecture, sample, anchor_ms, row.retakes + 1))
+
+    def count_retake(self, row: MeasuredRow) -> None:
+        """Keep a row as it is, at the end, as one that was measured once more for nothing."""
+        columns, lines = _read_lines(self.path)
+        (line,) = [
+            line for (_, line), known in zip(lines, self.architectures(), strict=True) if known == row.architecture
+        ]
+        values = dict(zip(columns, _parse(line, len(columns), str(self.path)), strict=True))
+        self._replace(row, _line([(values | {"retakes": row.retakes + 1})[name] for name in self.columns]))
+
+    def _replace(self, row: MeasuredRow, new: str) -> None:
         architectures = self.architectures()
         header, *lines = [line for line in self.path.read_text(encoding="utf-8").split("\n") if line.strip()]
         kept = [line for line, known in zip(lines, architectures, strict=True) if known != row.architecture]
-        new = self._row(row.architecture, sample, anchor_ms, row.retakes + 1)
         write_text(self.path, "".join(f"{line}\n" for line in (header, *kept)) + new)
 
     def _row(self, architecture: Architecture, sample: LatencySample, anchor_ms: float | None, retakes: int) -> str:

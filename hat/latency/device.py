@@ -1,6 +1,7 @@
 """The device that is timed: describing it, and how many threads it uses."""
 
 import contextlib
+import importlib
 import importlib.metadata
 from collections.abc import Iterator
 from typing import TypeVar
@@ -88,8 +89,16 @@ def _software(settings: CallSettings, device: torch.device) -> Software:
         onednn=torch.backends.mkldnn.is_available(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cuda=torch.version.cuda if device.type == "cuda" else None,
-        packages={name: importlib.metadata.version(name) for name in BACKENDS[settings.backend].packages},
+        packages={name: _version(name) for name in BACKENDS[settings.backend].packages},
     )
+
+
+def _version(module: str) -> str:
+    """Of an installed module; some come in packages of other names, such as onnxruntime-gpu."""
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
 @contextlib.contextmanager

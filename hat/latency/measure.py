@@ -74,7 +74,9 @@ def _measure(call: "_Call", settings: CallSettings) -> LatencySample:
     with _no_garbage_collection():
         call.warm_up(settings.warmup_runs)
         runs: list[tuple[float, float]] = []
-        while len(runs) < settings.runs and not _sure([total for _, total in runs], settings.relative_error):
+        while len(runs) < settings.runs and not (
+            len(runs) >= settings.least_runs and _sure([total for _, total in runs], settings.relative_error)
+        ):
             runs.append(call.run())
     return LatencySample.of_runs(runs)
 
@@ -133,7 +135,7 @@ class AnchoredTimer:
         except BackendError as error:
             raise ConfigError(f"the anchor ({anchor}) cannot be timed: {error}") from error
 
-    def time(self, net: Transformer, most_runs: int | None = None) -> AnchoredSample:
+    def time(self, net: Transformer, most_runs: int | None = None, least_runs: int | None = None) -> AnchoredSample:
         """:func:`measure`, in turns of ``RUNS_PER_TURN`` timed runs of the anchor and of ``net``.
 
         The first run of each in a turn is not timed: it finds the other's weights in the caches. Both are copied anew:
@@ -142,6 +144,7 @@ class AnchoredTimer:
         Args:
             net: the model.
             most_runs: instead of the settings' number of runs.
+            least_runs: likewise.
 
         Raises:
             BackendError: if the backend fails on this model.
@@ -149,15 +152,16 @@ class AnchoredTimer:
         with cpu_threads(self.settings.threads), _failures(self.settings.backend):
             call = _Call(net, _prepare(net, self.settings), self.settings, self.seed)
             anchor = _Call(self._anchor, self._prepared, self.settings, self.seed)
-            return self._time(anchor, call, self.settings.runs if most_runs is None else most_runs)
+            most = self.settings.runs if most_runs is None else most_runs
+            return self._time(anchor, call, most, self.settings.least_runs if least_runs is None else least_runs)
 
-    def _time(self, anchor: "_Call", call: "_Call", most: int) -> AnchoredSample:
+    def _time(self, anchor: "_Call", call: "_Call", most: int, least: int) -> AnchoredSample:
         runs: list[tuple[float, float]] = []
         ratios: list[float] = []
         with _no_garbage_collection():
             anchor.warm_up(self.settings.warmup_runs)
             call.warm_up(self.settings.warmup_runs)
-            while len(runs) < most and not _sure(ratios, self.settings.relative_error):
+            while len(runs) < most and not (len(runs) >= least and _sure(ratios, self.settings.relative_error)):
                 turn = min(RUNS_PER_TURN, most - len(runs))
                 anchor.run()
                 anchor_ms = sum(anchor.run()[1] for _ in range(turn))

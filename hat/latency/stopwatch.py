@@ -76,12 +76,14 @@ class Stopwatch:
                 is, ``MOST_LOOKS`` times at most; None looks once, for all runs.
         """
         if limit_ms is None:
-            value_ms, now_ms = self._look(net, self.device.settings.runs)
+            value_ms, now_ms = self._look(net, max(self.device.settings.runs, self._least_runs()))
             return Reading.of([value_ms], [now_ms])
         runs = max(_LEAST_RUNS[self.statistic], math.ceil(self.device.settings.runs / LEAST_LOOKS))
+        if self.statistic == "mean":
+            runs = min(runs, self.device.settings.runs)
         looks: list[tuple[float, float]] = []
         while True:
-            looks.append(self._look(net, min(runs, self.device.settings.runs)))
+            looks.append(self._look(net, runs))
             reading = Reading.of(*zip(*looks, strict=True))
             sure = len(looks) >= LEAST_LOOKS and not reading.lower_ms <= limit_ms < reading.upper_ms
             if sure or len(looks) == MOST_LOOKS:
@@ -90,13 +92,19 @@ class Stopwatch:
     def _look(self, net: Transformer, runs: int) -> tuple[float, float]:
         """Latency at the pace of the data set, and as it is now, of so many runs at most."""
         if self._timer is None or self.anchor_ms is None:
-            now_ms = self._value(measure(net, self.device.settings.model_copy(update={"runs": runs})))
+            numbers = {"runs": runs, "least_runs": min(runs, self._least_runs())}
+            now_ms = self._value(measure(net, self.device.settings.model_copy(update=numbers)))
             return now_ms, now_ms
-        timed = self._timer.time(net, runs)
+        timed = self._timer.time(net, runs, min(runs, self._least_runs()))
         self._slowdowns.append(timed.anchor_ms / self.anchor_ms)
         now_ms = self._value(timed.sample)
         # As a data set's rows are brought to its pace: the anchor's time there is that beside the row's mean, too.
         return now_ms / timed.sample.total.mean_ms * timed.ratio * self.anchor_ms, now_ms
+
+    def _least_runs(self) -> int:
+        """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""
+        least = self.device.settings.least_runs
+        return max(least, _LEAST_RUNS["p90"]) if self.statistic == "p90" else least
 
     def _value(self, sample: LatencySample) -> float:
         return sample.total.p90_ms if self.statistic == "p90" else sample.total.mean_ms

@@ -6,15 +6,14 @@ bfloat16, and int8 weights with the scale of each output.
 """
 
 import copy
-import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hat.errors import ConfigError
 from hat.nn.elastic import ElasticLinear
+from hat.nn.products import Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
 from hat.nn.transformer import Transformer
 
 DType = Literal["float32", "bfloat16", "float16", "int8"]
@@ -41,7 +40,7 @@ def pack(net: Transformer, dtype: DType = "float32") -> Transformer:
     packed.to(torch.float32 if dtype == "int8" else getattr(torch, dtype))
     output = packed.output_weight(packed.architecture.decoder.embed_dim)
     linear = _packed_linear(output.contiguous(), None, dtype)
-    setattr(packed, "output_embedding", _PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
+    setattr(packed, "output_embedding", PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
     for parent in list(packed.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
@@ -62,70 +61,11 @@ def _int8_engines() -> list[str]:
     return [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
 
 
-class _PackedOutput(nn.Module):
-    """The output projection; stands where the embedding's ``logits`` is called."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Score every token: (..., dim) → (..., V)."""
-        return self.linear(x, -1)
-
-
-class _PlainLinear(nn.Module):
-    """torch's own product."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.weight, self.bias = weight, bias
-
-    def forward(self, x: Tensor, out: int) -> Tensor:
-        """(..., in) → (..., out); ``out`` is the whole width."""
-        return functional.linear(x, self.weight, self.bias)
-
-
-class _OneDnnLinear(nn.Module):
-    """Weights in oneDNN's layout: two to three times as fast as torch's default for a few rows, on some processors."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS), bias
-
-    def forward(self, x: Tensor, out: int) -> Tensor:
-        """(..., in) → (..., out); ``out`` is the whole width."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-class _Int8Linear(nn.Module):
-    """Weights of 8 bits with a scale for each output, activations quantised at every call."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        weight = weight.detach()
-        scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny * 127) / 127
-        zero = torch.zeros(len(scale), dtype=torch.int64)
-        with warnings.catch_warnings():  # torch means to replace this way of making such tensors, not their product
-            warnings.filterwarnings("ignore", ".*quantize_per_channel", UserWarning)
-            quantized = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(quantized, None if bias is None else bias.detach())
-        # Without 8-bit products of their own, x86 processors add up two in 16 bits: 7 bits of activations always fit.
-        self.reduce_range = torch.backends.quantized.engine != "qnnpack"
-
-    def forward(self, x: Tensor, out: int) -> Tensor:
-        """(..., in) → (..., out); ``out`` is the whole width."""
-        return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
-
-
-_ROWS = 4  # about as many rows as a step has; oneDNN chooses its layout by them
-
-
 def _packed_linear(weight: Tensor, bias: Tensor | None, dtype: DType) -> nn.Module:
     """The fastest product with these weights."""
     if dtype == "int8":
-        return _Int8Linear(weight, bias)
+        return Int8Linear(weight, bias)
     small = weight.numel() < _LEAST_WEIGHTS
-    if weight.device.type != "cpu" or small or not torch.backends.mkldnn.is_available():
-        return _PlainLinear(weight, bias)
-    return _OneDnnLinear(weight, bias)
+    if weight.device.type != "cpu" or small or not onednn_can(weight.dtype):
+        return PlainLinear(weight, bias)
+    return OneDnnLinear(weight, bias)

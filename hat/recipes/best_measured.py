@@ -124,6 +124,11 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
             "latency only."
         ) from None
+    if predictor.device.format == "hat.device/1":
+        logger.warning(
+            "%s: its latencies were measured by an earlier version, which decoded otherwise; measure a new data set",
+            folder,
+        )
     if not same:
         logger.warning(
             "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "

@@ -32,7 +32,7 @@ class Collected:
     measured: int = 0
     """Architectures that were added."""
     retaken: int = 0
-    """Measurements that took the place of others."""
+    """Measurements of rows that were there already."""
     off: int = 0
     """Rows that are still off the common pace."""
     failed: dict[Architecture, str] = field(default_factory=dict)
@@ -71,8 +71,8 @@ def fill(
         try:
             return measure(architecture)
         except BackendError as error:
-            collected.failed[architecture] = str(error)
             logger.warning("%s cannot be measured: %s", architecture, error)
+            collected.failed[architecture] = str(error)
             on_failure(architecture, str(error))
             return None
 
@@ -86,15 +86,12 @@ def fill(
     if not writer.architectures():
         *_, reason = collected.failed.values()
         raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
-    while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if _may_retake(row, collected)]:
+    while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if row.retakes < MOST_RETAKES]:
         logger.info("%d rows were measured at another pace than the rest: they are measured anew", len(again))
         with _Progress(len(again), len(again)) as progress:
             for row in again:
-                timed = attempt(row.architecture)
-                if timed is not None and timed[1] is not None:
-                    writer.retake(row, timed[0], timed[1])
-                    collected.retaken += 1
-                progress.show(row.architecture, None if timed is None else timed[0])
+                progress.show(row.architecture, _retake(writer, row, measure))
+                collected.retaken += 1
     collected.off = len(off_pace(writer.rows(), anchor_tolerance))
     return collected
 
@@ -108,8 +105,21 @@ def off_pace(rows: Sequence[MeasuredRow], tolerance: float | None) -> list[Measu
     return [row for row in rows if row.anchor_ms is not None and abs(row.anchor_ms / median_ms - 1) > tolerance]
 
 
-def _may_retake(row: MeasuredRow, collected: Collected) -> bool:
-    return row.retakes < MOST_RETAKES and row.architecture not in collected.failed
+def _retake(writer: LatencyWriter, row: MeasuredRow, measure: Time) -> LatencySample | None:
+    """Measure a row anew; of both measurements the one stays whose anchor is nearer to the median of all."""
+    try:
+        sample, anchor_ms = measure(row.architecture)
+    except BackendError as error:
+        logger.warning("%s cannot be measured anew: %s", row.architecture, error)
+        writer.count_retake(row)
+        return None
+    assert anchor_ms is not None and row.anchor_ms is not None, "rows without an anchor have no pace"
+    median_ms = statistics.median(known.anchor_ms for known in writer.rows() if known.anchor_ms is not None)
+    if abs(anchor_ms - median_ms) < abs(row.anchor_ms - median_ms):
+        writer.retake(row, sample, anchor_ms)
+    else:
+        writer.count_retake(row)
+    return sample
 
 
 def short(sample: LatencySample) -> str:

@@ -202,6 +202,11 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRec
             "choose another output folder, or begin anew with --restart."
         )
     device_before = DeviceRecord.read(where / DEVICE_FILE)
+    if device_before.format == "hat.device/1":
+        raise ConfigError(
+            f"{where}: was measured by an earlier version, which decoded otherwise; choose another output folder, or "
+            "begin anew with --restart."
+        )
     if (device_before.anchor is None) != (device.anchor is None):
         without = "without" if device_before.anchor is None else "with"
         raise ConfigError(

@@ -122,7 +122,12 @@ def _search(config: SearchConfig, world: World, read: Read | None) -> Path:
         scores = Scoreboard(SharedLosses(evaluator, world, kept), evaluator.tokens, config.scoring)
         with SearchHistory(config.output, config.evolution.generations) as history:
             finder = _Finder(ready, scores, history)
-            best, facts = _best_measured(ready, finder.find)
+            try:
+                best, facts = _best_measured(ready, finder.find)
+            finally:
+                # An nsga2 search is for all limits: its front stays, whatever becomes of this one.
+                if finder.searched_all and (front := finder.front()):
+                    write_json(config.output / PARETO_FILE, front_as_json(front, ready.origin))
             write_json(config.output / PARETO_FILE, front_as_json(finder.front(), ready.origin))
             history.complete()
         counts = {"scored": scores.scored, "sentence_evaluations": scores.sentences}
@@ -137,6 +142,8 @@ class _Finder:
         self._scores = scores
         self._history = history
         self._scored: dict[Architecture, Candidate] = {}
+        self.searched_all = False
+        """Whether a search for all limits came to its end."""
 
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
         """Candidates within the limits, best first."""
@@ -147,6 +154,7 @@ class _Finder:
         if not known:  # one search is for all limits, whatever is measured
             feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
             self._run(ready.task(ready.predictor.predict_ms, math.inf), known)
+            self.searched_all = True
         return pick(self.front(), task)
 
     def front(self) -> list[Candidate]:

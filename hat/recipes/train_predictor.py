@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hat.artifacts import RunFolder, write_json
 from hat.config import Section, Seed
-from hat.errors import ConfigError
+from hat.errors import ConfigError, DataError
 from hat.latency.accuracy import Accuracy
 from hat.latency.cost_model import CostModel, CostModelOptions, adapt_cost_model
 from hat.latency.cross_validation import calibrate, choose_kind, cross_validated_errors, left_out_errors
@@ -83,7 +83,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     data = LatencyDataset.load(config.dataset)
     device = DeviceRecord.beside(config.dataset)
     rows = _rows(data, device, config)
-    flagged = _flagged(rows) if config.drop_flagged else np.zeros(0, dtype=np.int64)
+    flagged = _flagged(data) if config.drop_flagged else np.zeros(0, dtype=np.int64)
     split = _split(data, np.setdiff1d(np.arange(len(rows)), flagged), config)
     run = RunFolder(config.output, config, "hat-train-predictor")
     kind, model, calibration = _fit(rows.take(split.train), rows.take(split.valid), config)
@@ -121,13 +121,24 @@ def _rows(data: LatencyDataset, device: DeviceRecord | None, config: TrainPredic
     holds what the decoder's layers project of its output.
     """
     latency_ms = data.latency_ms(config.target, config.statistic)
+    if (zeros := np.flatnonzero(latency_ms <= 0)).size:
+        raise DataError(
+            f"{config.dataset}: the {config.target} latency ({config.statistic}) must be above 0 in every row to be "
+            f"predicted, is {latency_ms[zeros[0]]:g} in row {zeros[0]} (the first is 0)."
+        )
+    if config.statistic == "p90" and device is not None and device.settings.least_runs < 30:
+        logger.warning(
+            "the 90th percentile of few runs lies too low: measure with settings.least_runs=30, it was %d",
+            device.settings.least_runs,
+        )
     adds_up = (config.target, config.statistic) == ("total", "mean")
     alone = device is None or device.settings.backend == "eager"
     return Rows(data.features, latency_ms, data.encoder_ms if adds_up and alone else None)
 
 
-def _flagged(rows: Rows) -> IntArray:
-    findings = check_latencies(rows.features, rows.latency_ms)
+def _flagged(data: LatencyDataset) -> IntArray:
+    """What ``hat-measure-latency --check`` finds, whatever is predicted."""
+    findings = check_latencies(data.features, data.latency_ms())
     return np.array(sorted(findings.flagged_rows()), dtype=np.int64)
 
 

@@ -40,13 +40,16 @@ class ScoreFile:
         if not path.exists():
             return
         text = read_text(path, "scores of a search")
-        lines = [line for line in text.split("\n") if line.strip()]
+        *whole, torn = text.split("\n")  # a power cut can leave the last line without its end
+        lines = [line for line in whole if line.strip()]
         left_out = len(lines) - sum(map(self._read, lines))
         if lines and left_out == len(lines):
             raise DataError(f"{path}: must be scores of a search, is something else; choose another file.")
+        left_out += bool(torn) and not self._read(torn)
         if left_out:
-            logger.warning("%s: %d of %d lines are no scores and left out (a power cut?)", path, left_out, len(lines))
-        if not text.endswith("\n"):
+            total = len(lines) + bool(torn)
+            logger.warning("%s: %d of %d lines are no scores and left out (a power cut?)", path, left_out, total)
+        if torn:
             self._append("")
 
     def _read(self, line: str) -> bool:

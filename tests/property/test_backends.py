@@ -22,7 +22,7 @@ from hat.decoding import BeamOptions, DecodingNetwork, beam_search
 from hat.latency.settings import CallSettings
 from hat.nn import Transformer
 from hat.nn.elastic import ElasticLinear
-from hat.nn.packed import _Int8Linear
+from hat.nn.products import Int8Linear
 from hat.space import Architecture
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -147,7 +147,7 @@ def test_int8_rows_have_their_own_scales() -> None:
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(5, 16, generator=generator) * torch.tensor([[1e-3], [1.0], [1e3], [0.0], [1e-6]])
     x, bias = torch.randn(7, 16, generator=generator), torch.tensor([0.0, 1.0, 0.0, 2.0, 0.0])
-    found, wanted = _Int8Linear(weight, bias)(x, len(bias)), torch.nn.functional.linear(x, weight, bias)
+    found, wanted = Int8Linear(weight, bias)(x, len(bias)), torch.nn.functional.linear(x, weight, bias)
     assert found[:, 3].tolist() == [2.0] * 7
     error = (found - wanted).abs().amax(0) / (wanted - bias).abs().amax(0)
     assert (error[[0, 1, 2, 4]] < 0.05).all()

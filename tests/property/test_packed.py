@@ -1,6 +1,7 @@
 """Packed models against the models they were made from, and the search for the best scores against topk."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,3 +105,12 @@ def test_damaged_weights_end_the_search(dtype: packed.DType) -> None:
         net.decoder.layers[0].ffn.fc2.bias.fill_(float("nan"))
     with pytest.raises(DataError, match="scores are not numbers"):
         beam_search(pack(net, dtype), random_batch(rng, net)[0], random_options(rng, beam=3))
+
+
+def test_a_packed_model_is_not_saved(tmp_path: Path) -> None:
+    net, _ = wide_net(1)
+    net.save_pretrained(tmp_path / "net")
+    before = (tmp_path / "net" / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="a packed model cannot be saved; save the model that it was packed"):
+        pack(net, "bfloat16").save_pretrained(tmp_path / "net")
+    assert (tmp_path / "net" / "model.safetensors").read_bytes() == before

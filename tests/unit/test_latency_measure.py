@@ -224,6 +224,8 @@ def test_no_more_runs_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert capped.sample.runs == 60 and len(capped.ratios) == 20
     Pace(monkeypatch, lambda run: 1.0)
     assert measure(some_net(), some_settings(runs=300, relative_error=0.01)).runs == LEAST_VALUES
+    assert measure(some_net(), some_settings(runs=300, relative_error=0.01, least_runs=30)).runs == 30
+    assert Pace(monkeypatch, lambda run: 1.0).time(3000, relative_error=0.01, least_runs=30).sample.runs == 30
     assert measure(some_net(), some_settings(runs=300)).runs == 300
 
 

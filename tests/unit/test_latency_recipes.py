@@ -214,27 +214,19 @@ def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert len(measured(config)) == 5
 
 
-def test_a_run_that_an_earlier_version_began_goes_on(config: Path) -> None:
-    """Neither the settings nor the columns nor the record of today were there."""
+def test_a_run_that_an_earlier_version_began_is_not_continued(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It timed other code: its rows and new ones do not belong together."""
     assert measure_main([str(config), "samples=3"]) == 0
-    folder = config.parent / "latency"
-    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    for name in ("backend", "anchor_tolerance"):
-        del values["settings"][name]
-    (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    device = json.loads((folder / "device.json").read_text(encoding="utf-8"))
+    path = config.parent / "latency" / "device.json"
+    device = json.loads(path.read_text(encoding="utf-8"))
     for name in ("hardware", "software", "sessions"):
         del device[name]
-    for name in ("backend", "anchor_tolerance"):
-        del device["settings"][name]
-    (folder / "device.json").write_text(json.dumps(device | {"format": "hat.device/1"}), encoding="utf-8")
-    lines = (folder / "latency.csv").read_text(encoding="utf-8").splitlines()
-    place = lines[0].split(",").index("retakes")
-    rows = [",".join(value for i, value in enumerate(line.split(",")) if i != place) for line in lines]
-    (folder / "latency.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert measure_main([str(config), "settings.anchor_tolerance=0.2", "samples=2"]) == 0
-    assert (folder / "latency.csv").read_text(encoding="utf-8").splitlines() == lines
-    assert DeviceRecord.read(folder / "device.json").format == "hat.device/2"
+    path.write_text(json.dumps(device | {"format": "hat.device/1"}), encoding="utf-8")
+    before = (path.parent / "latency.csv").read_bytes()
+    assert measure_main([str(config), "samples=4"]) == 2
+    assert "was measured by an earlier version, which decoded otherwise" in capsys.readouterr().err
+    assert (path.parent / "latency.csv").read_bytes() == before
+    assert measure_main([str(config), "samples=4", "--restart"]) == 0
 
 
 def test_what_may_change_does_not_stop_a_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,6 +368,14 @@ def test_a_throttled_stretch_is_measured_anew(config: Path, start: int, monkeypa
     assert (final(config)["retaken"], final(config)["off_pace"]) == (6, 0)
     data = LatencyDataset.load(config.parent / "latency" / "latency.csv")
     assert data.latency_ms().tolist() == pytest.approx([8.0] * 20)
+
+
+def test_a_worse_measurement_does_not_replace_a_better_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, {3: 1.25, 10: 3.0, 11: 4.0})
+    assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
+    assert anchors_ms(config) == [4.0] * 9 + [5.0]
+    writer = LatencyWriter(config.parent / "latency" / "latency.csv")
+    assert [row.retakes for row in writer.rows()] == [0] * 9 + [MOST_RETAKES]
 
 
 def test_smaller_changes_and_other_tolerances(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -660,3 +660,16 @@ def test_mistakes_are_told_in_one_line(
     assert err.count("\n") == 1
     assert message in err
     assert not (tmp_path / "predictor").exists()
+
+
+def test_latencies_of_zero_are_not_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = dataset(tmp_path, 20)
+    lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+    place = lines[0].index("latency_mean_encoder")
+    for line in lines[1:]:
+        line[place] = "0"
+    path.write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
+    assert train(tmp_path, "kind=structured") == 0
+    capsys.readouterr()
+    assert train(tmp_path, "target=encoder") == 2
+    assert "the encoder latency (mean) must be above 0 in every row to be predicted, is 0" in capsys.readouterr().err

@@ -50,7 +50,7 @@ class Timer:
         self.paces, self.ratios = iter(paces), iter(ratios)
         self.looks = 0
 
-    def time(self, net: Transformer, most_runs: int) -> AnchoredSample:
+    def time(self, net: Transformer, most_runs: int, least_runs: int) -> AnchoredSample:
         self.looks += 1
         ratios = next(self.ratios)
         mean_ms = 3 * next(self.paces) * statistics.median(ratios)
@@ -76,7 +76,7 @@ def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.Mon
     """The data set's median anchor took 3 ms; now the network takes 4.5 to 13 ms, the anchor as long as its mean."""
     sample = LatencySample.of_runs([(0.1, 4.5), (0.1, 9.0), (0.1, 13.0)])
     timer = Timer([], [])
-    monkeypatch.setattr(timer, "time", lambda net, most_runs: AnchoredSample(sample, (2.0,) * 3))
+    monkeypatch.setattr(timer, "time", lambda net, most_runs, least_runs: AnchoredSample(sample, (2.0,) * 3))
     monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
     reading = Stopwatch(record(anchored=True), 3.0, "p90").read(some_net())
     assert reading.now_ms == sample.total.p90_ms == pytest.approx(12.2)
@@ -86,17 +86,17 @@ def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.Mon
 
 
 def test_a_look_for_the_90th_percentile_takes_enough_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
     def measure(net: Transformer, settings: LatencySettings) -> LatencySample:
-        asked.append(settings.runs)
+        asked.append((settings.runs, settings.least_runs))
         return LatencySample.of_runs([(0.1, 1.0 + run) for run in range(settings.runs)])
 
     monkeypatch.setattr(module, "measure", measure)
     device = record(anchored=False)
     device = device.model_copy(update={"settings": SETTINGS.model_copy(update={"runs": 100})})
     reading = Stopwatch(device, None, "p90").read(some_net(), limit_ms=1.0)
-    assert set(asked) == {30} and reading.latency_ms == reading.now_ms == pytest.approx(27.1)
+    assert set(asked) == {(30, 30)} and reading.latency_ms == reading.now_ms == pytest.approx(27.1)
     assert Stopwatch(device, None).read(some_net(), limit_ms=1.0).now_ms == pytest.approx(7.0)  # 13 runs
 
 

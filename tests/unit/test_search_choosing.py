@@ -16,6 +16,7 @@ from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.config import load_config
 from hat.data.parts import nested_parts
+from hat.errors import SearchError
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.stopwatch import Reading
 from hat.recipes import search_losses
@@ -321,3 +322,12 @@ def test_parts_are_kept_and_only_the_rest_is_scored(
     assert everything["sentence_evaluations"] == 12 * everything["scored"]
     assert len(set(asked)) == len(asked) > in_parts
     assert everything["validation_loss"] <= found["validation_loss"] + 0.02
+
+
+def test_the_front_stays_where_its_first_limit_cannot_be_kept(runs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "search"
+    lowest = config_of(runs, output, algorithm="nsga2", latency_limit_ms=9.35, predicted_limit="expected", measure=True)
+    with pytest.raises(SearchError):
+        search(load_config(SearchConfig, lowest), read=readings(10.0, []))
+    assert len(json.loads((output / "pareto.json").read_text())) >= 2 and not (output / "architecture.json").exists()
+    assert main([config_of(runs, tmp_path / "one", latency_limit_ms=100.0), "--from", str(output / "pareto.json")]) == 0

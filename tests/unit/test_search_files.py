@@ -36,6 +36,14 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_a_power_cut_at_the_first_score_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(line()[:-5])
+    kept = ScoreFile(path, "b", SIZES)
+    kept.add(ARCHITECTURE, 1, [1.0, 2.0, 3.0])
+    assert ScoreFile(path, "b", SIZES).losses == {(ARCHITECTURE, 1): [1.0, 2.0, 3.0]}
+
+
 @pytest.mark.parametrize(
     "damaged",
     [

@@ -49,7 +49,9 @@ class Machine:
     def __init__(self, factor: float = 1.0, machine: str | None = None) -> None:
         self.factor = factor
         self.target, self.statistic = "total", "mean"
-        self.device: Any = SimpleNamespace(machine=machine or machine_name(), gpu=None, settings=SETTINGS, anchor=None)
+        self.device: Any = SimpleNamespace(
+            format="hat.device/2", machine=machine or machine_name(), gpu=None, settings=SETTINGS, anchor=None
+        )
         self.anchor_ms: float | None = None
         self.paces: Iterator[float] = itertools.repeat(1.0)
         """How many times as long as usual everything takes, measurement by measurement."""
@@ -68,7 +70,13 @@ class Machine:
 
     def measure(self, net: Transformer, settings: LatencySettings) -> Any:
         """As `hat.latency.measure.measure`: the network that ships, whatever vocabulary the settings were made for."""
-        same = {"threads": None, "runs": self.device.settings.runs}  # but the threads really used, and part of the runs
+        usual = self.device.settings
+        # But the threads really used, and part of the runs.
+        same = {
+            "threads": None,
+            "runs": usual.runs,
+            "least_runs": usual.least_runs,
+        }
         assert settings.model_copy(update=same) == self.device.settings
         assert net.source_vocab_size != settings.source_vocab_size
         architecture = net.architecture
@@ -80,7 +88,7 @@ class Machine:
     def timer(self, anchor: Architecture, settings: LatencySettings) -> Any:
         """As `hat.latency.measure.AnchoredTimer`."""
 
-        def time(net: Transformer, most_runs: int) -> AnchoredSample:
+        def time(net: Transformer, most_runs: int, least_runs: int) -> AnchoredSample:
             sample = self.measure(net, settings)
             ratio = sample.total.mean_ms / (self.pace * predicted_ms(anchor))
             return AnchoredSample(sample, (ratio * (self.spread if len(self.measured) % 3 == 0 else 1.0),) * 3)
