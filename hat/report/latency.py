@@ -198,8 +198,9 @@ def _sessions(sessions: object, path: Path) -> list[Block]:
         for end, name in (("start", "begins"), ("end", "ends")):
             where = f"{path}: sessions, item {place - 1}"
             seen = section(session, end, where)
-            numbers = [number(seen, key, f"{where}: {end}") for key in ("load_average", "temperature_celsius", "frequency_mhz")]
-            cells = decimal(numbers[0]), decimal(numbers[1], 1), whole(numbers[2])
+            keys = "load_average", "temperature_celsius", "frequency_mhz"
+            load, celsius, mhz = (number(seen, key, f"{where}: {end}") for key in keys)
+            cells = decimal(load), decimal(celsius, 1), whole(mhz)
             rows.append((f"session {place} {name}", moment(seen.get("time")), *cells))
     columns = "measuring", "time", "load of the last minute", "temperature, °C", "frequency, MHz"
     return [Table(columns, tuple(rows), text_columns=2)]

@@ -39,7 +39,7 @@ def _one(trained: PredictorRun) -> Section:
 
 
 _ANOTHER = (
-    "Its data set is another one now. The pictures show the one it was trained and tested on, as "
+    "Its data set is not what it was any more. The pictures show what it was trained and tested on, as "
     f"{PREDICTIONS_FILE} has it."
 )
 

@@ -1,6 +1,6 @@
 """What hat-train-predictor leaves, read for a report."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
 from hat.report.predictions import PREDICTIONS_FILE, Comparison, FloatArray, read_predictions
 from hat.report.records import number, section
-from hat.report.runs import Run, of_kind, read_run
+from hat.report.runs import Run, of_kind
 
 METRICS_FILE = "metrics.json"
 
@@ -43,40 +43,41 @@ class PredictorRun:
 
 def read_predictors(runs: Sequence[Run]) -> list[PredictorRun]:
     """All predictors of the report. Raises DataError when a file is damaged."""
-    return [_read(run) for run in of_kind(runs, "predictor")]
+    measuring = {run.path.resolve() for run in of_kind(runs, "latency") if not run.finished}
+    return [_read(run, measuring) for run in of_kind(runs, "predictor")]
 
 
-def _read(run: Run) -> PredictorRun:
+def _read(run: Run, measuring: Set[Path]) -> PredictorRun:
     predictor = LatencyPredictor.load(run.path)
     path, table, dataset = run.path / METRICS_FILE, run.path / PREDICTIONS_FILE, run.locate("dataset")
     metrics = read_json(path, "a predictor's metrics") if path.exists() else {}
+    unfinished = dataset is not None and dataset.parent.resolve() in measuring
     if not table.exists():
-        comparison = None if dataset is None else _predict(predictor, dataset)
+        comparison = None if dataset is None else _predict(predictor, dataset, unfinished)
         return PredictorRun(run, predictor, metrics, comparison, dataset_changed=False)
     comparison = read_predictions(table)
-    changed = dataset is not None and not _fits(comparison.measured_ms, predictor, dataset)
+    changed = dataset is not None and not _fits(comparison.measured_ms, predictor, dataset, unfinished)
     return PredictorRun(run, predictor, metrics, comparison, changed)
 
 
-def _predict(predictor: LatencyPredictor, dataset: Path) -> Comparison:
+def _predict(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> Comparison:
     """The predictor's latencies for its data set, where only that is left."""
-    features, measured_ms = _measured(predictor, dataset)
+    features, measured_ms = _measured(predictor, dataset, unfinished)
     return Comparison(measured_ms, predictor.predict_features_ms(features))
 
 
-def _fits(measured_ms: FloatArray, predictor: LatencyPredictor, dataset: Path) -> bool:
+def _fits(measured_ms: FloatArray, predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> bool:
     """Whether the data set still holds these latencies and no others."""
     try:
-        _, now_ms = _measured(predictor, dataset)
+        _, now_ms = _measured(predictor, dataset, unfinished)
     except DataError:  # measured anew, and not far yet; the section on latencies names what is damaged
         return False
     return now_ms.shape == measured_ms.shape and np.allclose(now_ms, measured_ms, rtol=1e-6, atol=0)
 
 
-def _measured(predictor: LatencyPredictor, dataset: Path) -> tuple[FloatArray, FloatArray]:
+def _measured(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> tuple[FloatArray, FloatArray]:
     """Features, (n, 10), and latencies of the kind that is predicted, (n,)."""
-    run = read_run(dataset.parent)
-    data = LatencyDataset.load(dataset, unfinished=run is not None and run.kind == "latency" and not run.finished)
+    data = LatencyDataset.load(dataset, unfinished)
     try:
         return data.features, data.latency_ms(predictor.target, predictor.statistic)
     except DataError as error:  # another file now, without the percentiles

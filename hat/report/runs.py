@@ -143,7 +143,7 @@ def _value(value: object) -> str:
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Run]:
-    run = read_run(folder)
+    run = _read(folder)
     if run is not None:
         yield run
     if depth > 0:
@@ -152,8 +152,8 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Run]:
                 yield from _runs_below(child, depth - 1)
 
 
-def read_run(folder: Path) -> Run | None:
-    """The run in this folder itself, without a name; None when it is none. Raises as :func:`find_runs` does."""
+def _read(folder: Path) -> Run | None:
+    """The run in this folder itself; None when it is none."""
     path = folder / "run.json"
     info = read_json(path, "the record of a run") if path.exists() else {}
     kind = _kind_of_record(path, info) if path.exists() else _kind_of_files(folder)

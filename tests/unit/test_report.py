@@ -200,7 +200,7 @@ def test_test_rows_stay_known_when_the_data_set_changes_or_goes(runs: Path, tmp_
         shutil.copytree(runs / name, tmp_path / "runs" / name)
     predictor, dataset = tmp_path / "runs/predictor", tmp_path / "runs/latency/latency.csv"
     (predictor / "config.yaml").write_text("{dataset: runs/latency/latency.csv, seed: 2}")
-    another = "Its data set is another one now. "
+    another = "Its data set is not what it was any more. "
     page = make(predictor, tmp_path / "report")
     assert "test rows (4)" in page.texts and not any(text.startswith(another) for text in page.texts)
     lines = dataset.read_text().splitlines(keepends=True)
@@ -229,6 +229,18 @@ def test_without_the_table_of_predictions_parts_are_not_told(runs: Path, tmp_pat
     assert "No picture: its data set runs/latency/latency.csv is not there any more." in page.texts
 
 
+def test_a_torn_data_set_does_not_end_the_report_of_its_predictor(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "predictor", tmp_path / "runs/predictor")
+    folder = write_latency(tmp_path / "runs/latency", finished=False)
+    (tmp_path / "runs/predictor/config.yaml").write_text("{dataset: runs/latency/latency.csv}")
+    with (folder / "latency.csv").open("a") as file:
+        file.write("128,")
+    page = make(tmp_path / "runs", tmp_path / "report")
+    assert "test rows (4)" in page.texts and not any("any more" in text for text in page.texts)
+    (tmp_path / "runs/predictor/predictions.csv").unlink()
+    assert "rows (40)" in make(tmp_path / "runs", tmp_path / "report").texts
+
+
 def test_rows_that_a_predictor_left_out_are_shown_and_named(tmp_path: Path) -> None:
     dataset = write_latency(tmp_path / "runs/latency") / "latency.csv"
     write_predictor(tmp_path / "runs/predictor", dataset, drop_flagged=True)
@@ -241,7 +253,7 @@ def test_rows_that_a_predictor_left_out_are_shown_and_named(tmp_path: Path) -> N
     assert page.table("measure", "value")["left out as disturbed"]["value"] == str(flagged)
     (told,) = [text for text in page.texts if text.startswith("Left out of training, validation and test")]
     assert f"{flagged} of 40 rows, " in told and "20 to 29" in told
-    assert not any("another one now" in text for text in page.texts)
+    assert not any("any more" in text for text in page.texts)
 
 
 def test_a_predictor_adapted_with_few_rows_has_no_test(runs: Path, tmp_path: Path) -> None:
@@ -249,7 +261,7 @@ def test_a_predictor_adapted_with_few_rows_has_no_test(runs: Path, tmp_path: Pat
     write_predictor(tmp_path / "runs/adapted", dataset, adapt=str(runs / "predictor"))
     page = make(tmp_path / "runs/adapted", tmp_path / "report")
     assert "No rows were set aside for a test." in page.texts and "other rows (6)" in page.texts
-    assert not any("another one now" in text or "not known" in text for text in page.texts)
+    assert not any("any more" in text or "not known" in text for text in page.texts)
     assert "test rows within it" not in page.table("measure", "value")
 
 
