@@ -69,8 +69,8 @@ class Found:
     def limit(self) -> str:
         """The limit in words; empty where it has none."""
         limit_ms = self.number("limit_ms")
-        of = "" if self.statistic == "mean" else f" ({self.statistic})"
-        return "" if limit_ms is None else f"limit {milliseconds(limit_ms)} ms{of}"
+        of = "" if self.statistic == "mean" else f"{self.statistic} "
+        return "" if limit_ms is None else f"{of}limit {milliseconds(limit_ms)} ms"
 
 
 @dataclass(frozen=True)
