@@ -59,22 +59,23 @@ def write_run(
     return folder
 
 
-def write_latency(folder: Path, rows: int = ROWS, finished: bool = True) -> Path:
+def write_latency(folder: Path, rows: int = ROWS, finished: bool = True, anchored: bool = True) -> Path:
     """A data set in which ten rows are shifted by half."""
     write_run(folder, "hat-measure-latency", {"samples": ROWS}, finished=finished)
     DeviceRecord.model_validate(DEVICE).write(folder / "device.json")
-    writer = LatencyWriter(folder / "latency.csv")
+    writer = LatencyWriter(folder / "latency.csv", anchored)
     rng = random.Random(5)
     for row, architecture in enumerate(architectures(rows)):
         total_ms = 1 + count_multiply_adds(architecture, 9, 11).decoder / 1e6 + len(architecture.decoder.layers)
         pace = (1.5 if 20 <= row < 30 else 1.0) * rng.uniform(0.99, 1.01)
-        writer.append(architecture, LatencySample.of_runs([(0.5 * pace, total_ms * pace)] * 3), anchor_ms=4.0)
+        sample = LatencySample.of_runs([(0.5 * pace, total_ms * pace)] * 3)
+        writer.append(architecture, sample, anchor_ms=4.0 if anchored else None)
     return folder
 
 
-def write_predictor(folder: Path, dataset: Path) -> Path:
+def write_predictor(folder: Path, dataset: Path, **config: Any) -> Path:
     settings = {"output": str(folder), "dataset": str(dataset), "kind": "structured"}
-    return train_predictor(validate(TrainPredictorConfig, settings, "test"))
+    return train_predictor(validate(TrainPredictorConfig, settings | config, "test"))
 
 
 def write_super(folder: Path, **changes: Any) -> Path:
@@ -100,7 +101,14 @@ def write_sub(folder: Path, architecture: Architecture, loss: float = 3.25) -> P
     return folder
 
 
-def write_search(folder: Path, found: Architecture, seed: int = 1, sentences: int | None = None, **config: Any) -> Path:
+def write_search(
+    folder: Path,
+    found: Architecture,
+    seed: int = 1,
+    sentences: int | None = None,
+    statistic: str | None = None,
+    **config: Any,
+) -> Path:
     runs = folder.parent.name
     settings = {"supertransformer": f"{runs}/super", "predictor": f"{runs}/predictor", "latency_limit_ms": 6.5}
     write_run(folder, "hat-search", settings | config)
@@ -119,6 +127,7 @@ def write_search(folder: Path, found: Architecture, seed: int = 1, sentences: in
     write_json(folder / "pareto.json", front)
     facts = {"limit_ms": 6.5, "device": "A machine", "measured_ms": 6.123, "measured_upper_ms": 6.432, "slowdown": 1.1}
     facts |= {"predicted_ms": 6.045, "predicted_interval_ms": [5.8, 6.4], "validation_loss": 3.1234, "scored": 77}
+    facts |= {} if statistic is None else {"statistic": statistic}  # earlier versions did not say
     found.to_json(folder / "architecture.json", facts)
     return folder
 

@@ -114,15 +114,19 @@ class LatencyDataset:
         return parts[target]
 
     @classmethod
-    def load(cls, path: str | Path) -> "LatencyDataset":
+    def load(cls, path: str | Path, unfinished: bool = False) -> "LatencyDataset":
         """Read a CSV of ours or of the public layout; columns are found by name, others are ignored.
+
+        Args:
+            path: the file.
+            unfinished: whether rows are still being added: a last line without its end is then left out.
 
         Raises:
             DataError: naming the file and the line, if a column is missing, a value is no number, not finite or
                 negative, or the architecture is damaged or does not match the features.
         """
         path = Path(path)
-        columns, lines = _read_lines(path)
+        columns, lines = _read_lines(path, unfinished)
         if not lines:
             raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
         numbers, architectures, anchor_ms = [], [], []
@@ -296,12 +300,17 @@ def _line(values: Sequence[object]) -> str:
     return buffer.getvalue()
 
 
-def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, str]]]:
-    """The column names, and every further line that is not blank with its number. Raises DataError."""
+def _read_lines(path: Path, unfinished: bool = False) -> tuple[list[str], list[tuple[int, str]]]:
+    """The column names, and every further line that is not blank with its number. Raises DataError.
+
+    Of an unfinished file, a last line without its end is left out.
+    """
     text = read_text(path, _WHAT).removeprefix("\ufeff")  # spreadsheets like to put a mark there
     if not text.strip():
         raise DataError(f"{path}: must be {_WHAT}, is empty.")
     first, *rest = [line.removesuffix("\r") for line in text.split("\n")]
+    if unfinished:
+        rest = rest[:-1]  # what follows the last end of a line: nothing, or the beginning of a row
     columns = [name.strip() for name in _parse(first, None, f"{path}, line 1")]
     missing = [name for name in PUBLIC_COLUMNS if name not in columns]
     if missing:

@@ -8,7 +8,6 @@ from hat.report.evaluation_run import model_architecture
 from hat.report.runs import Run, of_kind
 from hat.report.search_run import SearchRun
 from hat.report.theme import drawing, svg_of
-from hat.report.wording import milliseconds
 from hat.space import Architecture
 
 
@@ -17,8 +16,7 @@ def architectures_section(runs: Sequence[Run], searches: Sequence[SearchRun]) ->
     names: dict[Architecture, list[str]] = {}
     for search in searches:
         if search.found is not None:
-            limit_ms = search.found.number("limit_ms")
-            limit = "" if limit_ms is None else f" (limit {milliseconds(limit_ms)} ms)"
+            limit = f" ({search.found.limit})" if search.found.limit else ""
             names.setdefault(search.found.architecture, []).append(f"{search.run.name}{limit}")
     for run in of_kind(runs, "sub"):
         architecture = model_architecture(run.path)

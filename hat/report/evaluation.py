@@ -101,9 +101,10 @@ def _pictures(evaluations: Sequence[Evaluation], searches: Sequence[SearchRun]) 
     """One for every test set."""
     limits = {}
     for search in searches:
-        limit_ms = None if search.found is None else search.found.number("limit_ms")
-        if limit_ms is not None and any_finite([limit_ms]):
-            limits[f"limit {milliseconds(limit_ms)} ms"] = limit_ms
+        found = search.found
+        limit_ms = None if found is None or found.statistic != "mean" else found.number("limit_ms")
+        if found is not None and limit_ms is not None and any_finite([limit_ms]):
+            limits[found.limit] = limit_ms
     pictures = []
     for number_of_set, test_set in enumerate(dict.fromkeys(one.test_set for one in evaluations), 1):
         points = []

@@ -74,16 +74,19 @@ def read_evaluations(
 
 
 class _Latencies:
-    """What the report knows of the latency of architectures that were not timed when they were evaluated."""
+    """What the report knows of the mean latency of architectures that were not timed when they were evaluated."""
 
     def __init__(self, searches: Sequence[SearchRun], predictors: Sequence[PredictorRun]) -> None:
         self.measured_ms = {
             search.found.architecture: measured_ms
             for search in searches
-            if search.found is not None and (measured_ms := search.found.number("measured_ms")) is not None
+            if search.found is not None
+            and search.found.statistic == "mean"
+            and (measured_ms := search.found.number("measured_ms")) is not None
         }
-        totals = (trained.predictor for trained in predictors if trained.predictor.target == "total")
-        self.predictor = next(totals, None)
+        known = [trained.predictor for trained in predictors]
+        means = (one for one in known if (one.target, one.statistic) == ("total", "mean"))
+        self.predictor = next(means, None)
 
     def of(self, architecture: Architecture | None) -> tuple[float | None, str]:
         """Milliseconds, and where they are from."""

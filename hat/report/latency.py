@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hat.artifacts import read_json
-from hat.config import flatten
+from hat.config import flatten, shorten
+from hat.errors import DataError
 from hat.latency.lint import Findings
 from hat.latency.settings import DEVICE_FILE
 from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Section, Table, Text
 from hat.report.latency_run import FloatArray, LatencyData, off_percent
+from hat.report.records import number, section
 from hat.report.runs import Run, record
 from hat.report.theme import chart, light
-from hat.report.wording import milliseconds, percent, printable, whole
+from hat.report.wording import decimal, milliseconds, moment, percent, printable, whole
 from hat.space.encoding import FEATURE_NAMES
 
 if TYPE_CHECKING:
@@ -175,10 +177,30 @@ def _device(path: Path) -> list[Block]:
     if not path.exists():
         return []
     values: dict[str, Any] = read_json(path, "a device record")
-    values = {name: value for name, value in values.items() if name not in ("format", "anchor")}
+    sessions = _sessions(values.get("sessions"), path)
+    values = {name: value for name, value in values.items() if name not in ("format", "anchor", "sessions")}
     rows = tuple(
         (printable(name).removeprefix("settings.").replace("_", " "), printable(value))
         for name, value in flatten(values).items()
         if value is not None
     )
-    return [Folded("Device and call", (Facts(rows),))]
+    return [Folded("Device and call", (Facts(rows), *sessions))]
+
+
+def _sessions(sessions: object, path: Path) -> list[Block]:
+    """What was seen when measuring began and ended, a row each time; nothing where the record does not say."""
+    if sessions is None or sessions == []:
+        return []
+    if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+        raise DataError(f"{path}: sessions must be a list of objects, is {shorten(sessions)}.")
+    rows = []
+    for place, session in enumerate(sessions, 1):
+        for end, name in (("start", "begins"), ("end", "ends")):
+            where = f"{path}: sessions, item {place - 1}"
+            seen = section(session, end, where)
+            keys = "load_average", "temperature_celsius", "frequency_mhz"
+            load, celsius, mhz = (number(seen, key, f"{where}: {end}") for key in keys)
+            cells = decimal(load), decimal(celsius, 1), whole(mhz)
+            rows.append((f"session {place} {name}", moment(seen.get("time")), *cells))
+    columns = "measuring", "time", "load of the last minute", "temperature, °C", "frequency, MHz"
+    return [Table(columns, tuple(rows), text_columns=2)]

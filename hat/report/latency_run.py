@@ -45,7 +45,7 @@ def _read(run: Run) -> LatencyData | None:
     path = run.path / DATA_FILE
     if not run.finished and (not path.exists() or len(read_text(path, "a latency data set (CSV)").split("\n")) < 3):
         return None
-    data = LatencyDataset.load(path)
+    data = LatencyDataset.load(path, unfinished=not run.finished)
     try:
         findings = check_latencies(data.features, data.latency_ms())
     except DataError:  # too few rows
@@ -69,7 +69,7 @@ def _anchor(path: Path, rows: int) -> tuple[FloatArray | None, FloatArray | None
     """What the anchor took beside every row, and when that was, where the file says so."""
     # The data set has checked the file, line by line; it gives latencies without what the anchor took.
     lines = csv.DictReader(io.StringIO(read_text(path, "a latency data set (CSV)").removeprefix("\ufeff")))
-    table = [row for row in lines if any(row.values())]
+    table = [row for row in lines if any(row.values())][:rows]  # without a torn last line
     columns = {name.strip(): name for name in lines.fieldnames or ()}
     if "anchor_ms" not in columns or len(table) != rows:
         return None, None

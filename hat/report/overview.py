@@ -9,7 +9,7 @@ from hat.report.predictor_run import PredictorRun
 from hat.report.records import number
 from hat.report.runs import Run
 from hat.report.search_run import SearchRun
-from hat.report.wording import decimal, duration, milliseconds, moment, percent, printable, whole
+from hat.report.wording import LATENCIES, STATISTICS, decimal, duration, milliseconds, moment, percent, printable, whole
 
 _WHAT = {
     "data": "data",
@@ -61,9 +61,10 @@ def _found(searches: Sequence[SearchRun]) -> list[Tile]:
         measured_ms, predicted_ms = found.number("measured_ms"), found.number("predicted_ms")
         shown = predicted_ms if measured_ms is None else measured_ms
         how = "predicted only" if measured_ms is None else "measured"
+        how += "" if found.statistic == "mean" else f", {STATISTICS[found.statistic]}"
         tiles.append(
             Tile(
-                f"{search.run.name}, limit {milliseconds(found.number('limit_ms'))} ms",
+                f"{search.run.name}, {found.limit or 'no limit'}",
                 f"{milliseconds(shown)} ms",
                 f"{how}, loss {decimal(found.number('validation_loss'), 4)}, {found.architecture}",
             )
@@ -87,7 +88,8 @@ def _predictors(predictors: Sequence[PredictorRun]) -> list[Tile]:
     for trained in predictors:
         error = trained.tested("mape_percent")
         if error is not None:
-            note = f"mean error of the predicted latency, {whole(trained.tested('rows'))} test rows"
+            latency = LATENCIES[trained.predictor.statistic]
+            note = f"mean error of the predicted {latency}, {whole(trained.tested('rows'))} test rows"
             tiles.append(Tile(trained.run.name, percent(error), note))
     return tiles
 

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hat.latency.predictor import LatencyPredictor
 from hat.report.document import Block, Folded, Gallery, Note, Picture, Section, Table, Text
-from hat.report.predictor_run import Comparison, FloatArray, PredictorRun
-from hat.report.runs import Run, record
+from hat.report.predictions import PREDICTIONS_FILE, Comparison, FloatArray
+from hat.report.predictor_run import PredictorRun
+from hat.report.runs import record
 from hat.report.theme import chart, light
-from hat.report.wording import NONE, decimal, milliseconds, percent, printable, whole
+from hat.report.wording import LATENCIES, NONE, STATISTICS, decimal, milliseconds, percent, printable, spans, whole
 from hat.space.encoding import FEATURE_NAMES
 
 if TYPE_CHECKING:
@@ -30,24 +31,40 @@ def _one(trained: PredictorRun) -> Section:
     if comparison is None:
         blocks.append(Note(f"No picture: its data set {printable(run.config.get('dataset'))} is not there any more."))
     else:
-        error = trained.predictor.calibration.relative_error_90
-        blocks.append(Gallery((_scatter(run, comparison, error), _errors(run, comparison, error))))
-        if comparison.test_rows is None and trained.tested("rows") is None:
-            blocks.append(Text("No rows were set aside for a test."))
-        elif comparison.test_rows is None:
+        blocks += [Gallery((_scatter(trained, comparison), _errors(trained, comparison))), *_parts(comparison)]
+        if trained.dataset_changed:
             blocks.append(Note(_ANOTHER))
     blocks += [_metrics(trained), Folded("What it was trained on", (_ranges(trained.predictor),))]
     return Section(run.name, (*blocks, *record(run)))
 
 
 _ANOTHER = (
-    "Its test does not give today what it gave then: the data set is another one now, or was split in another way. So "
-    "test rows are not told apart, and the pictures may show networks it was never trained for."
+    "Its data set is not what it was any more. The pictures show what it was trained and tested on, as "
+    f"{PREDICTIONS_FILE} has it."
 )
 
 
-def _scatter(run: Run, comparison: Comparison, error: float | None) -> Picture:
+def _parts(comparison: Comparison) -> list[Block]:
+    """What there is to say of test rows, and of those that were left out."""
+    if comparison.parts is None:
+        return [Note(f"Which rows it was trained and tested on is not known: there is no {PREDICTIONS_FILE}.")]
+    blocks: list[Block] = []
+    if not len(comparison.rows("test")):
+        blocks.append(Text("No rows were set aside for a test."))
+    flagged = comparison.rows("flagged")
+    if len(flagged):
+        told = (
+            f"Left out of training, validation and test, since the check of the data set finds that they were measured "
+            f"under other conditions: {len(flagged)} of {len(comparison.parts)} rows, {spans(flagged.tolist())} (the "
+            "first row below the column names is row 0)."
+        )
+        blocks.append(Text(told))
+    return blocks
+
+
+def _scatter(trained: PredictorRun, comparison: Comparison) -> Picture:
     measured_ms, predicted_ms = comparison.measured_ms, comparison.predicted_ms
+    error, latency = trained.predictor.calibration.relative_error_90, LATENCIES[trained.predictor.statistic]
 
     def draw(axes: "Axes") -> None:
         ends = np.array([min(measured_ms.min(), predicted_ms.min()), max(measured_ms.max(), predicted_ms.max())])
@@ -60,15 +77,16 @@ def _scatter(run: Run, comparison: Comparison, error: float | None) -> Picture:
         axes.plot(ends, ends, color=light("muted"), linewidth=0.8)
         _points(axes, comparison, measured_ms, predicted_ms)
         axes.set_ylim(0.92 * ends[0], 1.05 * ends[1])
-        axes.set(xlabel="measured latency (ms)", ylabel="predicted latency (ms)")
+        axes.set(xlabel=f"measured {latency} (ms)", ylabel=f"predicted {latency} (ms)")
         axes.legend(loc="upper left")
 
-    description = f"Predicted against measured latency of {len(measured_ms)} architectures."
-    return chart(f"predicted-{run.key}", "Predicted and measured", description, draw)
+    description = f"Predicted against measured {latency} of {len(measured_ms)} architectures."
+    return chart(f"predicted-{trained.run.key}", "Predicted and measured", description, draw)
 
 
-def _errors(run: Run, comparison: Comparison, error: float | None) -> Picture:
+def _errors(trained: PredictorRun, comparison: Comparison) -> Picture:
     measured_ms, predicted_ms = comparison.measured_ms, comparison.predicted_ms
+    error, latency = trained.predictor.calibration.relative_error_90, LATENCIES[trained.predictor.statistic]
     off = 100 * (measured_ms / predicted_ms - 1)
 
     def draw(axes: "Axes") -> None:
@@ -76,30 +94,34 @@ def _errors(run: Run, comparison: Comparison, error: float | None) -> Picture:
         if error is not None:
             axes.axhspan(-100 * error, 100 * error, color=light("slate-tint"), alpha=0.8, linewidth=0)
         _points(axes, comparison, predicted_ms, off)
-        axes.set(xlabel="predicted latency (ms)", ylabel="longer than predicted (%)")
+        axes.set(xlabel=f"predicted {latency} (ms)", ylabel="longer than predicted (%)")
 
     caption = "" if error is None else f"Shaded: the 90 % band, ±{percent(100 * error)} of the prediction."
     description = "By how much measurements differ from predictions, in percent of the prediction."
-    return chart(f"errors-{run.key}", "Errors", description, draw, caption)
+    return chart(f"errors-{trained.run.key}", "Errors", description, draw, caption)
 
 
 def _points(axes: "Axes", comparison: Comparison, x: FloatArray, y: FloatArray) -> None:
-    """Test rows apart from the others, where they are known."""
-    small: dict[str, Any] = {"s": 7 if len(x) > 300 else 12, "alpha": 0.6, "linewidth": 0}
-    if comparison.test_rows is None:
-        axes.scatter(x, y, color=light("blue"), label=f"rows ({len(x)})", **small)
-        return
-    test = np.zeros(len(x), dtype=bool)
-    test[comparison.test_rows] = True
-    axes.scatter(x[~test], y[~test], color=light("blue"), label=f"other rows ({(~test).sum()})", **small)
-    axes.scatter(x[test], y[test], color=light("orange"), s=20, linewidth=0, label=f"test rows ({test.sum()})")
+    """Test rows and those that were left out apart from the others, where they are known."""
+    size = 7 if len(x) > 300 else 12
+    test, flagged = comparison.rows("test"), comparison.rows("flagged")
+    others = np.setdiff1d(np.arange(len(x)), np.concatenate([test, flagged]))
+    name = "rows" if comparison.parts is None else "other rows"
+    if len(others):
+        of_others = f"{name} ({len(others)})"
+        axes.scatter(x[others], y[others], color=light("blue"), s=size, alpha=0.6, linewidth=0, label=of_others)
+    if len(flagged):
+        left_out = f"left out as disturbed ({len(flagged)})"
+        axes.scatter(x[flagged], y[flagged], color=light("pink"), s=16, marker="x", linewidth=1, label=left_out)
+    if len(test):
+        axes.scatter(x[test], y[test], color=light("orange"), s=20, linewidth=0, label=f"test rows ({len(test)})")
 
 
 def _metrics(trained: PredictorRun) -> Table:
     comparison, error = trained.comparison, trained.predictor.calibration.relative_error_90
     rows = [
         ("kind", printable(trained.metrics.get("kind"))),
-        ("predicts", f"{trained.predictor.target} latency"),
+        ("predicts", f"{trained.predictor.target} latency, {STATISTICS[trained.predictor.statistic]} of the runs"),
         ("test rows", whole(trained.tested("rows"))),
         ("RMSE, ms", milliseconds(trained.tested("rmse_ms"))),
         ("MAPE", percent(trained.tested("mape_percent"), 2)),
@@ -109,13 +131,15 @@ def _metrics(trained: PredictorRun) -> Table:
         ("validation rows", whole(trained.metric("valid_rows"))),
         ("90 % interval", NONE if error is None else f"± {percent(100 * error)}"),
     ]
-    if comparison is not None and comparison.test_rows is not None and error is not None:
+    if comparison is not None and comparison.parts is not None:
+        rows.insert(-1, ("left out as disturbed", whole(len(comparison.rows("flagged")))))
+    if comparison is not None and len(comparison.rows("test")) and error is not None:
         rows.append(("test rows within it", percent(_coverage_percent(comparison, error), 0)))
     return Table(("measure", "value"), tuple(rows))
 
 
 def _coverage_percent(comparison: Comparison, error: float) -> float:
-    rows = comparison.test_rows
+    rows = comparison.rows("test")
     off = np.abs(comparison.measured_ms[rows] / comparison.predicted_ms[rows] - 1)
     return float(100 * np.mean(off <= error))
 

@@ -1,37 +1,21 @@
 """What hat-train-predictor leaves, read for a report."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hat.artifacts import read_json
-from hat.errors import HatError
-from hat.latency.accuracy import Accuracy
+from hat.errors import DataError
 from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
+from hat.report.predictions import PREDICTIONS_FILE, Comparison, FloatArray, read_predictions
 from hat.report.records import number, section
 from hat.report.runs import Run, of_kind
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
 METRICS_FILE = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Predictions beside measurements."""
-
-    measured_ms: FloatArray
-    """Shape (n,)."""
-    predicted_ms: FloatArray
-    """Shape (n,)."""
-    test_rows: IntArray | None
-    """Which rows were set aside for the test; None where there were none, or it can no longer be told."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +27,9 @@ class PredictorRun:
     metrics: dict[str, Any]
     """``metrics.json``; empty where it is missing."""
     comparison: Comparison | None
-    """None where its data set is not there any more."""
+    """None where neither ``predictions.csv`` nor its data set is there any more."""
+    dataset_changed: bool
+    """Whether its data set is not any more what ``predictions.csv`` says it was trained on."""
 
     def metric(self, key: str) -> float | None:
         """A number of rows; None where it is missing. Raises DataError if it is something else."""
@@ -57,41 +43,42 @@ class PredictorRun:
 
 def read_predictors(runs: Sequence[Run]) -> list[PredictorRun]:
     """All predictors of the report. Raises DataError when a file is damaged."""
-    return [_read(run) for run in of_kind(runs, "predictor")]
+    measuring = {run.path.resolve() for run in of_kind(runs, "latency") if not run.finished}
+    return [_read(run, measuring) for run in of_kind(runs, "predictor")]
 
 
-def _read(run: Run) -> PredictorRun:
+def _read(run: Run, measuring: Set[Path]) -> PredictorRun:
     predictor = LatencyPredictor.load(run.path)
-    path = run.path / METRICS_FILE
+    path, table, dataset = run.path / METRICS_FILE, run.path / PREDICTIONS_FILE, run.locate("dataset")
     metrics = read_json(path, "a predictor's metrics") if path.exists() else {}
-    return PredictorRun(run, predictor, metrics, _compare(run, predictor, metrics))
+    unfinished = dataset is not None and dataset.parent.resolve() in measuring
+    if not table.exists():
+        comparison = None if dataset is None else _predict(predictor, dataset, unfinished)
+        return PredictorRun(run, predictor, metrics, comparison, dataset_changed=False)
+    comparison = read_predictions(table)
+    changed = dataset is not None and not _fits(comparison.measured_ms, predictor, dataset, unfinished)
+    return PredictorRun(run, predictor, metrics, comparison, changed)
 
 
-def _compare(run: Run, predictor: LatencyPredictor, metrics: dict[str, Any]) -> Comparison | None:
-    """The predictor's latencies for its data set, and which rows it was tested on."""
-    dataset = run.locate("dataset")
-    if dataset is None:
-        return None
-    data = LatencyDataset.load(dataset)
-    latency_ms = data.latency_ms(predictor.target, predictor.statistic)
-    predicted_ms = predictor.predict_features_ms(data.features)
-    return Comparison(latency_ms, predicted_ms, _test_rows(run, data, (predicted_ms, latency_ms), metrics))
+def _predict(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> Comparison:
+    """The predictor's latencies for its data set, where only that is left."""
+    features, measured_ms = _measured(predictor, dataset, unfinished)
+    return Comparison(measured_ms, predictor.predict_features_ms(features))
 
 
-def _test_rows(
-    run: Run, data: LatencyDataset, latencies: tuple[FloatArray, FloatArray], metrics: dict[str, Any]
-) -> IntArray | None:
-    """The rows that the predictor was tested on, if the test then says what it said when the predictor was trained."""
-    reported = section(metrics, "test", run.path / METRICS_FILE)
-    seed, train_rows = run.config.get("seed"), run.config.get("train_rows")
-    if not isinstance(seed, int) or seed < 0 or not isinstance(train_rows, int | None):
-        return None
+def _fits(measured_ms: FloatArray, predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> bool:
+    """Whether the data set still holds these latencies and no others."""
     try:
-        rows = data.split(seed, train_rows).test
-    except HatError:
-        return None
-    predicted_ms, measured_ms = latencies
-    test = Accuracy.of(predicted_ms[rows], measured_ms[rows])
-    rmse_ms = number(reported, "rmse_ms", run.path / METRICS_FILE)
-    same = rmse_ms is not None and math.isclose(rmse_ms, test.rmse_ms, rel_tol=1e-3)
-    return rows if same and reported.get("rows") == test.rows else None
+        _, now_ms = _measured(predictor, dataset, unfinished)
+    except DataError:  # measured anew, and not far yet; the section on latencies names what is damaged
+        return False
+    return now_ms.shape == measured_ms.shape and np.allclose(now_ms, measured_ms, rtol=1e-6, atol=0)
+
+
+def _measured(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> tuple[FloatArray, FloatArray]:
+    """Features, (n, 10), and latencies of the kind that is predicted, (n,)."""
+    data = LatencyDataset.load(dataset, unfinished)
+    try:
+        return data.features, data.latency_ms(predictor.target, predictor.statistic)
+    except DataError as error:  # another file now, without the percentiles
+        raise DataError(f"{dataset}: {error}") from None

@@ -10,7 +10,7 @@ from hat.report.runs import Run, record
 from hat.report.search_run import Convergence, Found, SearchRun
 from hat.report.sizes import sizes_of
 from hat.report.theme import chart, label, light, series_colour
-from hat.report.wording import decimal, milliseconds, printable, real, whole
+from hat.report.wording import LATENCIES, STATISTICS, decimal, milliseconds, printable, real, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,22 +86,26 @@ def draw_convergence(axes: "Axes", curves: Sequence[Convergence], way: str = "ge
 
 
 def _front_picture(searches: Sequence[SearchRun]) -> Picture:
+    statistics = {search.statistic for search in searches if search.front}
+    latency = " or ".join(LATENCIES[name] for name in sorted(statistics))
+
     def draw(axes: "Axes") -> None:
         for index, search in enumerate(searches):
             colour = series_colour(index)
             latencies = plottable([point.predicted_ms for point in search.front])
             losses = plottable([point.loss for point in search.front])
-            axes.plot(latencies, losses, "o-", markersize=3, linewidth=1, color=colour, label=label(search.run.name))
+            name = search.run.name if len(statistics) == 1 else f"{search.run.name} ({search.statistic})"
+            axes.plot(latencies, losses, "o-", markersize=3, linewidth=1, color=colour, label=label(name))
             if search.found is not None:
                 _draw_choice(axes, search.found, colour)
-        axes.set(xlabel="latency (ms)", ylabel="validation loss (nats per token)")
+        axes.set(xlabel=f"{latency} (ms)", ylabel="validation loss (nats per token)")
         axes.legend()
 
     caption = (
         "Points: predicted latency of the networks that none beats in both. Star: the chosen one; diamond: its "
         "measured latency, with a line to the upper bound. Dashed: the limit."
     )
-    description = f"Fronts of validation loss and predicted latency of {len(searches)} searches, limits and choices."
+    description = f"Fronts of validation loss and predicted {latency} of {len(searches)} searches, limits and choices."
     return chart("pareto", "Loss and latency", description, draw, caption)
 
 
@@ -116,8 +120,8 @@ def _draw_choice(axes: "Axes", found: Found, colour: str) -> None:
 
 def _found_table(found: Sequence[tuple[Run, Found]]) -> Table:
     columns = (
-        "search", "found", "limit, ms", "predicted, ms", "measured, ms", "upper bound, ms", "validation loss",
-        "candidates scored",
+        "search", "found", "latency is the", "limit, ms", "predicted, ms", "measured, ms", "upper bound, ms",
+        "validation loss", "candidates scored",
     )  # fmt: skip
     rows = []
     for run, result in found:
@@ -126,6 +130,7 @@ def _found_table(found: Sequence[tuple[Run, Found]]) -> Table:
             (
                 run.name,
                 str(result.architecture),
+                STATISTICS[result.statistic],
                 milliseconds(result.number("limit_ms")),
                 milliseconds(result.number("predicted_ms")),
                 "predicted only" if measured_ms is None else milliseconds(measured_ms),
@@ -134,7 +139,7 @@ def _found_table(found: Sequence[tuple[Run, Found]]) -> Table:
                 whole(result.number("scored")),
             )
         )
-    return Table(columns, tuple(rows), text_columns=2)
+    return Table(columns, tuple(rows), text_columns=3)
 
 
 def _sizes_table(found: Sequence[tuple[Run, Found]]) -> Table:
@@ -163,7 +168,7 @@ def _folded(search: SearchRun) -> list[Block]:
             (str(point.architecture), milliseconds(point.predicted_ms), decimal(point.loss, 4))
             for point in search.front
         )
-        title = f"The front: {len(rows)} networks that none beats in both loss and latency"
+        title = f"The front: {len(rows)} networks that none beats in both loss and {LATENCIES[search.statistic]}"
         blocks.append(Folded(title, (Table(("network", "predicted, ms", "validation loss"), rows),)))
     if search.found is not None and search.found.facts:
         facts = tuple((printable(name), printable(value)) for name, value in flatten(search.found.facts).items())

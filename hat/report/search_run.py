@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hat.artifacts import read_json
+from hat.config import shorten
+from hat.errors import DataError
 from hat.report.records import number, plottable, read_lines, read_objects, section
 from hat.report.runs import Run, of_kind
+from hat.report.wording import STATISTICS, milliseconds
 from hat.search.history import HISTORY_FILE
 from hat.space import Architecture
 
@@ -52,6 +55,23 @@ class Found:
         """One of its numbers; None where it is missing or null. Raises DataError if it is something else."""
         return number(self.facts, key, f"{self.where}: found")
 
+    @property
+    def statistic(self) -> str:
+        """What of many runs limit and latencies are about, a key of ``STATISTICS``. Raises DataError if it is none."""
+        value = self.facts.get("statistic", "mean")  # earlier versions knew no other
+        if not isinstance(value, str) or value not in STATISTICS:
+            raise DataError(
+                f"{self.where}: found: statistic must be one of: {', '.join(STATISTICS)}; is {shorten(value)}."
+            )
+        return value
+
+    @property
+    def limit(self) -> str:
+        """The limit in words; empty where it has none."""
+        limit_ms = self.number("limit_ms")
+        of = "" if self.statistic == "mean" else f"{self.statistic} "
+        return "" if limit_ms is None else f"{of}limit {milliseconds(limit_ms)} ms"
+
 
 @dataclass(frozen=True)
 class SearchRun:
@@ -64,6 +84,11 @@ class SearchRun:
     """None before its end."""
     front: tuple[FrontPoint, ...]
     """By rising latency; empty before its end."""
+
+    @property
+    def statistic(self) -> str:
+        """What of many runs its latencies are, a key of ``STATISTICS``."""
+        return "mean" if self.found is None else self.found.statistic
 
 
 def read_searches(runs: Sequence[Run]) -> list[SearchRun]:

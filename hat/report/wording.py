@@ -6,6 +6,11 @@ from collections.abc import Iterable
 
 NONE = "–"
 
+STATISTICS = {"mean": "mean", "p90": "90th percentile"}
+"""What of many runs a latency is, in full."""
+LATENCIES = {"mean": "latency", "p90": "p90 latency"}
+"""What it is called where there is little room."""
+
 
 def real(value: float) -> float:
     """``value`` as a float; infinity for whole numbers that are beyond all floats."""
@@ -60,9 +65,22 @@ def moment(text: object) -> str:
 
 
 def printable(value: object) -> str:
-    """What a file says, on one line and without characters that no page can show."""
+    """What a file says, on one line and without characters that no page can show; plain lists with commas."""
+    if isinstance(value, list) and value and not any(isinstance(item, list | dict) for item in value):
+        return ", ".join(map(printable, value))
     text = NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Rising numbers, those that follow each other as one span: ``3, 20 to 29``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in found)
 
 
 def short(text: str, most: int = 34) -> str:

@@ -16,6 +16,7 @@ from run_folders import (
     write_evaluation,
     write_everything,
     write_latency,
+    write_predictor,
     write_run,
     write_search,
     write_sub,
@@ -31,6 +32,8 @@ from hat.report.search_run import read_searches
 from hat.space import Architecture
 from hat.space.counting import count_multiply_adds, count_parameters
 
+TABLE = "row,measured_ms,predicted_ms,part\n"
+STRANGE = json.dumps(SPACE.smallest().to_dict() | {"found": {"statistic": 3}})
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -185,26 +188,110 @@ def test_the_predictor_is_what_its_files_say_and_its_test_rows_are_known(runs: P
     assert number(rows["MAPE"]) == round(metrics["test"]["mape_percent"], 2)
     assert number(rows["RMSE, ms"]) == round(metrics["test"]["rmse_ms"], 2)
     assert number(rows["Kendall's tau"]) == round(metrics["test"]["kendall_tau"], 3)
+    assert rows["predicts"] == "total latency, mean of the runs"
     assert (rows["test rows"], rows["training rows"], rows["kind"]) == ("4", str(metrics["train_rows"]), "structured")
     error = read_json(runs / "predictor" / "predictor.json", "predictor")["relative_error_90"]
     assert rows["90 % interval"] == f"± {100 * error:.1f} %"
     assert "test rows (4)" in page.texts and "other rows (36)" in page.texts and "9 in 10 lie here" in page.texts
 
 
-def test_a_data_set_that_has_changed_leaves_test_rows_untold(runs: Path, tmp_path: Path) -> None:
+def test_test_rows_stay_known_when_the_data_set_changes_or_goes(runs: Path, tmp_path: Path) -> None:
     for name in ("latency", "predictor"):
         shutil.copytree(runs / name, tmp_path / "runs" / name)
-    (tmp_path / "runs/predictor/config.yaml").write_text("{dataset: runs/latency/latency.csv, seed: 2}")
-    page = make(tmp_path / "runs" / "predictor", tmp_path / "report")
-    assert "rows (40)" in page.texts and "test rows (4)" not in page.texts
-    assert any(text.startswith("Its test does not give today what it gave then") for text in page.texts)
-    metrics = read_json(tmp_path / "runs/predictor/metrics.json", "metrics")
-    write_json(tmp_path / "runs/predictor/metrics.json", {**metrics, "test": None})
-    page = make(tmp_path / "runs" / "predictor", tmp_path / "report")
-    assert "No rows were set aside for a test." in page.texts and "rows (40)" in page.texts
+    predictor, dataset = tmp_path / "runs/predictor", tmp_path / "runs/latency/latency.csv"
+    (predictor / "config.yaml").write_text("{dataset: runs/latency/latency.csv, seed: 2}")
+    another = "Its data set is not what it was any more. "
+    page = make(predictor, tmp_path / "report")
+    assert "test rows (4)" in page.texts and not any(text.startswith(another) for text in page.texts)
+    lines = dataset.read_text().splitlines(keepends=True)
+    for content in (lines[:-1], [lines[0], *lines[:0:-1]], lines[:1]):
+        dataset.write_text("".join(content))
+        page = make(predictor, tmp_path / "report")
+        assert "test rows (4)" in page.texts and "other rows (36)" in page.texts
+        assert any(text.startswith(another) for text in page.texts)
     shutil.rmtree(tmp_path / "runs" / "latency")
-    page = make(tmp_path / "runs" / "predictor", tmp_path / "report")
+    page = make(predictor, tmp_path / "report")
+    assert "test rows (4)" in page.texts and not any(text.startswith(another) for text in page.texts)
+
+
+def test_without_the_table_of_predictions_parts_are_not_told(runs: Path, tmp_path: Path) -> None:
+    for name in ("latency", "predictor"):
+        shutil.copytree(runs / name, tmp_path / "runs" / name)
+    predictor = tmp_path / "runs/predictor"
+    (predictor / "config.yaml").write_text("{dataset: runs/latency/latency.csv}")
+    (predictor / "predictions.csv").unlink()
+    page = make(predictor, tmp_path / "report")
+    assert "rows (40)" in page.texts and not any(text.startswith("test rows (") for text in page.texts)
+    assert "Which rows it was trained and tested on is not known: there is no predictions.csv." in page.texts
+    assert "test rows within it" not in {row["measure"] for row in page.table("measure", "value").values()}
+    shutil.rmtree(tmp_path / "runs" / "latency")
+    page = make(predictor, tmp_path / "report")
     assert "No picture: its data set runs/latency/latency.csv is not there any more." in page.texts
+
+
+def test_a_torn_data_set_does_not_end_the_report_of_its_predictor(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "predictor", tmp_path / "runs/predictor")
+    folder = write_latency(tmp_path / "runs/latency", finished=False)
+    (tmp_path / "runs/predictor/config.yaml").write_text("{dataset: runs/latency/latency.csv}")
+    with (folder / "latency.csv").open("a") as file:
+        file.write("128,")
+    page = make(tmp_path / "runs", tmp_path / "report")
+    assert "test rows (4)" in page.texts and not any("any more" in text for text in page.texts)
+    (tmp_path / "runs/predictor/predictions.csv").unlink()
+    assert "rows (40)" in make(tmp_path / "runs", tmp_path / "report").texts
+
+
+def test_rows_that_a_predictor_left_out_are_shown_and_named(tmp_path: Path) -> None:
+    dataset = write_latency(tmp_path / "runs/latency") / "latency.csv"
+    write_predictor(tmp_path / "runs/predictor", dataset, drop_flagged=True)
+    page = make(tmp_path / "runs/predictor", tmp_path / "report")
+    parts = [line.rpartition(",")[2] for line in (tmp_path / "runs/predictor/predictions.csv").read_text().split()]
+    assert set(range(20, 30)) <= {row for row, part in enumerate(parts[1:]) if part == "flagged"}
+    flagged, test = parts.count("flagged"), parts.count("test")
+    assert f"left out as disturbed ({flagged})" in page.texts and f"test rows ({test})" in page.texts
+    assert f"other rows ({40 - flagged - test})" in page.texts
+    assert page.table("measure", "value")["left out as disturbed"]["value"] == str(flagged)
+    (told,) = [text for text in page.texts if text.startswith("Left out of training, validation and test")]
+    assert f"{flagged} of 40 rows, " in told and "20 to 29" in told
+    assert not any("any more" in text for text in page.texts)
+
+
+def test_a_predictor_adapted_with_few_rows_has_no_test(runs: Path, tmp_path: Path) -> None:
+    dataset = write_latency(tmp_path / "runs/few", rows=6) / "latency.csv"
+    write_predictor(tmp_path / "runs/adapted", dataset, adapt=str(runs / "predictor"))
+    page = make(tmp_path / "runs/adapted", tmp_path / "report")
+    assert "No rows were set aside for a test." in page.texts and "other rows (6)" in page.texts
+    assert not any("any more" in text or "not known" in text for text in page.texts)
+    assert "test rows within it" not in page.table("measure", "value")
+
+
+def test_the_90th_percentile_is_called_so_and_stays_out_of_the_picture_of_means(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    found, other = architectures(2, seed=3)
+    dataset = write_latency(runs / "latency") / "latency.csv"
+    write_predictor(runs / "predictor", dataset, statistic="p90")
+    write_search(runs / "slow", found, statistic="p90")
+    for name, architecture in (("first", found), ("second", other)):
+        write_sub(runs / name, architecture)
+        write_evaluation(runs / name / "evaluation", runs / name, 30.0, 7.75 if name == "second" else None)
+    page = make(runs, tmp_path / "report")
+    expected = "total latency, 90th percentile of the runs"
+    assert page.table("measure", "value")["predicts"]["value"] == expected
+    assert {"measured p90 latency (ms)", "predicted p90 latency (ms)", "p90 latency (ms)"} <= set(page.texts)
+    assert "predicted latency (ms)" not in page.texts
+    assert page.table("limit, ms", "measured, ms")["slow"]["latency is the"] == "90th percentile"
+    assert "slow, p90 limit 6.50 ms" in page.texts
+    assert any(text.startswith("measured, 90th percentile, loss") for text in page.texts)
+    rows = page.table("BLEU, tokenised", "latency, ms")
+    assert {name: row["latency, ms"] for name, row in rows.items()} == {"first": "–", "second": "7.75"}
+    quality = (tmp_path / "report" / PICTURES_FOLDER / "quality-1.svg").read_text()
+    assert "limit 6.50" not in quality and ">second<" in quality and ">first<" not in quality
+
+    write_search(runs / "usual", found, statistic="mean")
+    page = make(runs, tmp_path / "report")
+    assert {"latency or p90 latency (ms)", "slow (p90)", "usual (mean)"} <= set(page.texts)
+    assert page.table("BLEU, tokenised", "latency, ms")["first"]["latency, ms"] == "6.12"
+    assert "limit 6.50" in (tmp_path / "report" / PICTURES_FOLDER / "quality-1.svg").read_text()
 
 
 def test_latencies_are_those_of_the_data_set_and_the_shift_is_found(runs: Path, page: Page) -> None:
@@ -325,6 +412,45 @@ def test_runs_that_are_not_finished_are_shown_as_such(tmp_path: Path) -> None:
     assert "candidates scored" in page.texts  # its picture is there
 
 
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_torn_last_row_of_an_unfinished_data_set_is_left_out(
+    anchored: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_latency(tmp_path / "latency", rows=12, finished=False, anchored=anchored)
+    whole = (folder / "latency.csv").read_text()
+    last = whole.splitlines()[-1]
+    for torn in (last, last[: len(last) // 2], last[:5], ""):
+        (folder / "latency.csv").write_text(whole + torn)
+        page = make(folder, tmp_path / "report")
+        assert "Not finished: 12 of 40 architectures are measured." in page.texts
+        assert page.table("fastest", "slowest")["whole translation"]["rows"] == "12"
+        assert ("anchor, by the clock (ms)" in page.texts) is anchored
+    (folder / "latency.csv").write_text(whole + last[:20])
+    (folder / "run.json").write_text('{"command": "hat-measure-latency", "seconds": 1}')
+    (folder / "metrics.jsonl").write_text("")
+    capsys.readouterr()
+    assert main([str(folder), "--output", str(tmp_path / "report")]) == 2
+    assert "latency.csv, line 14: must have" in capsys.readouterr().err
+
+
+def test_a_device_record_is_written_for_people(tmp_path: Path) -> None:
+    folder = write_latency(tmp_path / "latency")
+    seen = {"time": "2026-11-27T09:05:52Z", "load_average": 0.25, "temperature_celsius": None, "frequency_mhz": 2450.4}
+    sessions = [{"start": seen, "end": seen | {"time": "2026-11-27T10:00:00Z", "load_average": 1.5}}, {"start": seen}]
+    device = read_json(folder / "device.json", "a device record")
+    write_json(folder / "device.json", device | {"hardware": {"affinity": [0, 2, 3]}, "sessions": sessions})
+    page = make(folder, tmp_path / "report")
+    columns = ["measuring", "time", "load of the last minute", "temperature, °C", "frequency, MHz"]
+    (rows,) = [rows for rows in page.tables if rows[0] == columns]
+    assert rows[1:] == [
+        ["session 1 begins", "2026-11-27 09:05 UTC", "0.25", "–", "2,450"],
+        ["session 1 ends", "2026-11-27 10:00 UTC", "1.50", "–", "2,450"],
+        ["session 2 begins", "2026-11-27 09:05 UTC", "0.25", "–", "2,450"],
+        ["session 2 ends", "–", "–", "–", "–"],
+    ]
+    assert "0, 2, 3" in page.texts and not any("[" in text or "{" in text for text in page.texts if "load" in text)
+
+
 def test_numbers_that_are_none_are_shown(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     found = architectures(1)[0]
@@ -384,6 +510,18 @@ def test_a_folder_given_twice_is_one_run(runs: Path, tmp_path: Path) -> None:
         ("latency", "latency.csv", "", "latency/latency.csv: must be a latency data set (CSV), is empty"),
         ("latency", "latency.csv", "a,b\n1,2\n", "latency/latency.csv, line 1: must name the columns"),
         ("latency", "device.json", "[]", "latency/device.json: must be a device record, a JSON object, is a list"),
+        ("latency", "device.json", '{"sessions": 3}', "latency/device.json: sessions must be a list of objects, is 3"),
+        ("latency", "device.json", '{"sessions": [{"start": 3}]}', "sessions, item 0: start must be an object, is 3"),
+        ("search", "architecture.json", STRANGE, "architecture.json: found: statistic must be one of: mean, p90; is 3"),
+        ("predictor", "predictions.csv", "", "predictor/predictions.csv, line 1: must name the columns of predicted"),
+        ("predictor", "predictions.csv", "row,part\n", "line 1: must name the columns of predicted beside measured"),
+        ("predictor", "predictions.csv", TABLE, "predictor/predictions.csv: must hold at least one row"),
+        ("predictor", "predictions.csv", TABLE + "0,1,2", "predictions.csv, line 2: must have 4 values, has 3"),
+        ("predictor", "predictions.csv", TABLE + "0,1,nan,test", "line 2: predicted_ms must be a number above 0, is"),
+        ("predictor", "predictions.csv", TABLE + "0,-1,2,test", "line 2: measured_ms must be a number of at least 0"),
+        ("predictor", "predictions.csv", TABLE + "1,1,2,test", "line 2: row must be 0, is '1'"),
+        ("predictor", "predictions.csv", TABLE + "0,1,2,tes", "line 2: part must be one of: train, valid, test,"),
+        ("predictor", "predictions.csv", TABLE + '0,1,2,"te', "line 2: not a line of CSV (damaged or truncated?)"),
         ("predictor", "predictor.json", "{}", "predictor/predictor.json: format: is required"),
         ("predictor", "metrics.json", '{"test": 3}', "predictor/metrics.json: test must be an object, is 3"),
         ("sub", "config.json", '{"architecture": 1}', "sub/config.json: architecture: must be an architecture"),

@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from hat.report.wording import decimal, duration, milliseconds, moment, percent, printable, short, slug, unique, whole
+from hat.report.wording import (
+    decimal,
+    duration,
+    milliseconds,
+    moment,
+    percent,
+    printable,
+    short,
+    slug,
+    spans,
+    unique,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +44,10 @@ from hat.report.wording import decimal, duration, milliseconds, moment, percent,
         (moment(None), "–"),
         (printable("a\x1b[31m\n b\udc80"), "a\ufffd[31m b\ufffd"),
         (printable(True), "true"),
+        (printable([0, None, True]), "0, –, true"),
+        (printable([[1], 2]), "[[1], 2]"),
+        (spans([3, 20, 21, 22, 40]), "3, 20 to 22, 40"),
+        (spans([]), ""),
         (short("x" * 40 + "end", 10), "…xxxxxxend"),
         (slug("A b/ç_1.0"), "a-b-1-0"),
         (slug("日本"), "run"),
