@@ -15,7 +15,7 @@ import torch
 import yaml
 from tiny_task import ARCHITECTURE, make_data, sentences, sub_settings, super_settings, write_lines, write_yaml
 
-from hat import SuperTransformer, Translator
+from hat import SuperTransformer, Transformer, Translator
 from hat.cli.evaluate import main as evaluate_main
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
