@@ -1,14 +1,12 @@
 """torch operation by operation, with packed weights: what hat-translate runs."""
 
-import copy
-
 from hat.backends.backend import Backend, Placement, Renew
 from hat.nn import Transformer
 from hat.nn.packed import pack
 
 
 def _prepare(net: Transformer, place: Placement) -> Renew:
-    return lambda: pack(copy.deepcopy(net).to(place.device), place.dtype)
+    return lambda: pack(net, place.dtype, place.device)
 
 
 EAGER = Backend(

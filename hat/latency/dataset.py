@@ -21,11 +21,12 @@ import numpy.typing as npt
 from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
+from hat.latency.csv_lines import number_of, values_of
+from hat.latency.rows import FloatArray
 from hat.latency.statistics import LatencySample, Statistic
 from hat.space import Architecture
 from hat.space.encoding import FEATURE_NAMES, features
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Target = Literal["total", "encoder", "decoder"]
 
@@ -134,7 +135,7 @@ class LatencyDataset:
             target: [] for target in get_args(Target) if f"latency_p90_{target}" in columns
         }
         for number, line in lines:
-            values = _parse(line, len(columns), f"{path}, line {number}")
+            values = values_of(line, len(columns), f"{path}, line {number}")
             row = dict(zip(columns, values, strict=True))
             numbers.append(_numbers(row, f"{path}, line {number}"))
             if "anchor_ms" in row:
@@ -244,7 +245,7 @@ class LatencyWriter:
         rows = []
         for (number, line), architecture in zip(lines, architectures, strict=True):
             where = f"{self.path}, line {number}"
-            row = dict(zip(columns, _parse(line, len(columns), where), strict=True))
+            row = dict(zip(columns, values_of(line, len(columns), where), strict=True))
             anchor_ms = _number(row, "anchor_ms", where) if "anchor_ms" in row else None
             retakes = int(_number(row, "retakes", where)) if "retakes" in row else 0
             rows.append(MeasuredRow(architecture, anchor_ms, retakes))
@@ -271,7 +272,7 @@ class LatencyWriter:
         (line,) = [
             line for (_, line), known in zip(lines, self.architectures(), strict=True) if known == row.architecture
         ]
-        values = dict(zip(columns, _parse(line, len(columns), str(self.path)), strict=True))
+        values = dict(zip(columns, values_of(line, len(columns), str(self.path)), strict=True))
         self._replace(row, _line([(values | {"retakes": row.retakes + 1})[name] for name in self.columns]))
 
     def _replace(self, row: MeasuredRow, new: str) -> None:
@@ -311,26 +312,13 @@ def _read_lines(path: Path, unfinished: bool = False) -> tuple[list[str], list[t
     first, *rest = [line.removesuffix("\r") for line in text.split("\n")]
     if unfinished:
         rest = rest[:-1]  # what follows the last end of a line: nothing, or the beginning of a row
-    columns = [name.strip() for name in _parse(first, None, f"{path}, line 1")]
+    columns = [name.strip() for name in values_of(first, None, f"{path}, line 1")]
     missing = [name for name in PUBLIC_COLUMNS if name not in columns]
     if missing:
         raise DataError(f"{path}, line 1: must name the columns of {_WHAT}, lacks {', '.join(missing)}.")
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}, line 1: must name every column once, names one twice.")
     return columns, [(number, line) for number, line in enumerate(rest, 2) if line.strip()]
-
-
-def _parse(line: str, width: int | None, where: str) -> list[str]:
-    """The values of one line; no value of ours spans lines, so each can be read on its own."""
-    try:
-        values = next(csv.reader([line], strict=True))
-    except csv.Error as error:
-        raise DataError(f"{where}: not a line of CSV (damaged or truncated?): {error}.") from None
-    if width is not None and len(values) != width:
-        raise DataError(
-            f"{where}: must have {width} values as the first line says, has {len(values)} (damaged or truncated?)."
-        )
-    return values
 
 
 def _numbers(row: dict[str, str], where: str) -> list[float]:
@@ -354,14 +342,7 @@ def _check_pace(pace: FloatArray, line_numbers: Sequence[int], path: Path) -> No
 def _number(row: dict[str, str], name: str, where: str) -> float:
     """One value: above 0, but a part's latency and a deviation may be 0."""
     may_be_zero = name in (*LATENCY_COLUMNS, "retakes") or name.startswith("latency_p90_")
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_zero):
-        least = "of at least 0" if may_be_zero else "above 0"
-        raise DataError(f"{where}: {name} must be a number {least}, is {shorten(row[name])}.")
-    return value
+    return number_of(row, name, where, may_be_zero)
 
 
 def _architecture(text: str, numbers: list[float], where: str) -> Architecture:

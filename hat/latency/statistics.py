@@ -12,6 +12,8 @@ Statistic = Literal["mean", "p90"]
 
 TRIMMED_SHARE = 0.1
 """Share of the runs that is dropped at either end before the mean is taken."""
+LEAST_RUNS_P90 = 30
+"""The 90th percentile of fewer runs lies too low: of nine runs at the 82nd."""
 LEAST_VALUES = 8
 """Fewer do not tell how far their median can be trusted."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hat.latency.measure import RUNS_PER_TURN, AnchoredTimer, measure
 from hat.latency.settings import DeviceRecord
-from hat.latency.statistics import LatencySample, Statistic
+from hat.latency.statistics import LEAST_RUNS_P90, LatencySample, Statistic
 from hat.nn import Transformer
 
 CONFIDENCE = 0.95
@@ -15,9 +15,8 @@ CONFIDENCE = 0.95
 LEAST_LOOKS, MOST_LOOKS = 8, 16
 """How often a network is measured to tell on which side of a limit it is. Each time anew, and each gives one value:
 copies of one network lie better or worse in memory, so that the runs of one look are wrong together."""
-# Of a look. Mean: one disturbed turn of three is not the median of their ratios. 90th percentile: those of fewer runs
-# lie too low, of nine runs at the 82nd.
-_LEAST_RUNS: dict[Statistic, int] = {"mean": 3 * RUNS_PER_TURN, "p90": 10 * RUNS_PER_TURN}
+_LEAST_RUNS: dict[Statistic, int] = {"mean": 3 * RUNS_PER_TURN, "p90": LEAST_RUNS_P90}
+"""Of a look. One disturbed turn of three is not the median of their ratios."""
 _CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / (MOST_LOOKS - LEAST_LOOKS + 1)  # who looks often is wrong once more easily
 
 
@@ -104,7 +103,7 @@ class Stopwatch:
     def _least_runs(self) -> int:
         """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""
         least = self.device.settings.least_runs
-        return max(least, _LEAST_RUNS["p90"]) if self.statistic == "p90" else least
+        return max(least, LEAST_RUNS_P90) if self.statistic == "p90" else least
 
     def _value(self, sample: LatencySample) -> float:
         return sample.total.p90_ms if self.statistic == "p90" else sample.total.mean_ms

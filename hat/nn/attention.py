@@ -96,6 +96,9 @@ class Past:
     bias: Tensor
     length: int = 0
 
+    def __post_init__(self) -> None:
+        self._own = own_entries(self.bias.size(1), self.bias)
+
     def extend(self) -> Tensor | None:
         """Let every hypothesis see its own new entry; returns the bias of all, (B, 1, beam, length), None for zeros."""
         beam = self.bias.size(1)
@@ -104,7 +107,7 @@ class Past:
             return None
         if self.length > self.bias.size(2):
             self.bias = _enlarge(self.bias, 2, 2 * self.length)
-        self.bias[:, :, start : self.length] = own_entries(beam, self.bias)
+        self.bias[:, :, start : self.length] = self._own
         return self.bias[:, None, :, : self.length]
 
     def seen(self) -> Tensor:

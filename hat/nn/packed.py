@@ -22,22 +22,24 @@ _LEAST_WEIGHTS = 1 << 16
 """A smaller matrix stays as it is: its product is over before the other kernel has begun."""
 
 
-def pack(net: Transformer, dtype: DType = "float32") -> Transformer:
+def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> Transformer:
     """A copy for inference: same calls, same results but for rounding; it can be neither trained nor saved.
 
     Args:
-        net: the model, on the device where it is to run; it stays as it is.
+        net: the model; it stays as it is.
         dtype: type of weights and activations. ``int8``: weights are rounded to 255 steps of each row's largest,
             activations to 128 steps of their range (256 on ARM) at every product; all else is float32.
+
+        device: where the copy is to run; None for where the model is.
 
     Raises:
         ConfigError: if the device cannot compute with that type.
     """
-    device = next(net.parameters()).device
+    device = device or next(net.parameters()).device
     if (problem := why_not(dtype, device)) is not None:
         raise ConfigError(f"dtype: {problem}.")
     packed = copy.deepcopy(net).eval().requires_grad_(False)
-    packed.to(torch.float32 if dtype == "int8" else getattr(torch, dtype))
+    packed.to(device, torch.float32 if dtype == "int8" else getattr(torch, dtype))
     output = packed.output_weight(packed.architecture.decoder.embed_dim)
     linear = _packed_linear(output.contiguous(), None, dtype)
     setattr(packed, "output_embedding", PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)

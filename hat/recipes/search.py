@@ -122,13 +122,8 @@ def _search(config: SearchConfig, world: World, read: Read | None) -> Path:
         scores = Scoreboard(SharedLosses(evaluator, world, kept), evaluator.tokens, config.scoring)
         with SearchHistory(config.output, config.evolution.generations) as history:
             finder = _Finder(ready, scores, history)
-            try:
-                best, facts = _best_measured(ready, finder.find)
-            finally:
-                # An nsga2 search is for all limits: its front stays, whatever becomes of this one.
-                if finder.searched_all and (front := finder.front()):
-                    write_json(config.output / PARETO_FILE, front_as_json(front, ready.origin))
-            write_json(config.output / PARETO_FILE, front_as_json(finder.front(), ready.origin))
+            best, facts = _best_measured(ready, finder.find)
+            finder.write_front()
             history.complete()
         counts = {"scored": scores.scored, "sentence_evaluations": scores.sentences}
         return _write(ready, run, best, {**facts, "algorithm": config.algorithm, **counts})
@@ -142,8 +137,6 @@ class _Finder:
         self._scores = scores
         self._history = history
         self._scored: dict[Architecture, Candidate] = {}
-        self.searched_all = False
-        """Whether a search for all limits came to its end."""
 
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
         """Candidates within the limits, best first."""
@@ -154,12 +147,16 @@ class _Finder:
         if not known:  # one search is for all limits, whatever is measured
             feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
             self._run(ready.task(ready.predictor.predict_ms, math.inf), known)
-            self.searched_all = True
+            self.write_front()  # now: it is for all limits, whatever becomes of this one
         return pick(self.front(), task)
 
     def front(self) -> list[Candidate]:
         """The front of what was scored on all sentences."""
         return self._ready.front(self._scored.values())
+
+    def write_front(self) -> None:
+        """Write ``pareto.json``."""
+        write_json(self._ready.config.output / PARETO_FILE, front_as_json(self.front(), self._ready.origin))
 
     def _run(self, task: Task, known: Sequence[Candidate]) -> list[Candidate]:
         config = self._ready.config

@@ -21,7 +21,7 @@ from hat.latency.mlp import MLP
 from hat.latency.predictor import Calibration, LatencyPredictor
 from hat.latency.rows import Rows
 from hat.latency.settings import DeviceRecord
-from hat.latency.statistics import Statistic
+from hat.latency.statistics import LEAST_RUNS_P90, Statistic
 from hat.recipes.predicted import Predicted
 
 logger = logging.getLogger(__name__)
@@ -126,9 +126,10 @@ def _rows(data: LatencyDataset, device: DeviceRecord | None, config: TrainPredic
             f"{config.dataset}: the {config.target} latency ({config.statistic}) must be above 0 in every row to be "
             f"predicted, is {latency_ms[zeros[0]]:g} in row {zeros[0]} (the first is 0)."
         )
-    if config.statistic == "p90" and device is not None and device.settings.least_runs < 30:
+    if config.statistic == "p90" and device is not None and device.settings.least_runs < LEAST_RUNS_P90:
         logger.warning(
-            "the 90th percentile of few runs lies too low: measure with settings.least_runs=30, it was %d",
+            "the 90th percentile of few runs lies too low: measure with settings.least_runs=%d, it was %d",
+            LEAST_RUNS_P90,
             device.settings.least_runs,
         )
     adds_up = (config.target, config.statistic) == ("total", "mean")

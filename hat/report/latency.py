@@ -10,9 +10,10 @@ from hat.artifacts import read_json
 from hat.config import flatten, shorten
 from hat.errors import DataError
 from hat.latency.lint import Findings
+from hat.latency.rows import FloatArray
 from hat.latency.settings import DEVICE_FILE
 from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Section, Table, Text
-from hat.report.latency_run import FloatArray, LatencyData, off_percent
+from hat.report.latency_run import LatencyData, off_percent
 from hat.report.records import number, section
 from hat.report.runs import Run, record
 from hat.report.theme import chart, light

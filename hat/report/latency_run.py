@@ -8,17 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hat.artifacts import read_text
 from hat.errors import DataError
 from hat.latency.cost_model import CostModelOptions, fit_cost_model
 from hat.latency.dataset import LatencyDataset
 from hat.latency.lint import Findings, check_latencies
-from hat.latency.rows import Rows
+from hat.latency.rows import FloatArray, Rows
 from hat.report.runs import Run, of_kind
-
-FloatArray = npt.NDArray[np.float64]
 
 DATA_FILE = "latency.csv"
 

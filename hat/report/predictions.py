@@ -1,7 +1,5 @@
 """``predictions.csv`` of a predictor: what it was trained and tested on, as it was then."""
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import numpy.typing as npt
 from hat.artifacts import read_text
 from hat.config import shorten
 from hat.errors import DataError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from hat.latency.csv_lines import number_of, values_of
+from hat.latency.dataset import IntArray
+from hat.latency.rows import FloatArray
 
 PREDICTIONS_FILE = "predictions.csv"
 
@@ -47,7 +45,7 @@ def read_predictions(path: Path) -> Comparison:
         DataError: naming the file and the line, if it is damaged.
     """
     first, *rest = [line.removesuffix("\r") for line in read_text(path, _WHAT).removeprefix("\ufeff").split("\n")]
-    columns = _values(first, f"{path}, line 1")
+    columns = values_of(first, None, f"{path}, line 1")
     missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         problem = f"lacks {', '.join(missing)}" if first.strip() else "is empty"
@@ -58,37 +56,14 @@ def read_predictions(path: Path) -> Comparison:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        values = _values(line, where)
-        if len(values) != len(columns):
-            raise DataError(f"{where}: must have {len(columns)} values, has {len(values)} (damaged or truncated?).")
-        row = dict(zip(columns, values, strict=True))
+        row = dict(zip(columns, values_of(line, len(columns), where), strict=True))
         if row["row"] != str(len(parts)):
             raise DataError(f"{where}: row must be {len(parts)}, is {shorten(row['row'])} (damaged?).")
         if row["part"] not in _PARTS:
             raise DataError(f"{where}: part must be one of: {', '.join(_PARTS)}; is {shorten(row['part'])}.")
-        measured_ms.append(_latency_ms(row, "measured_ms", where))
-        predicted_ms.append(_latency_ms(row, "predicted_ms", where))
+        measured_ms.append(number_of(row, "measured_ms", where))
+        predicted_ms.append(number_of(row, "predicted_ms", where))
         parts.append(row["part"])
     if not parts:
         raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
     return Comparison(np.array(measured_ms), np.array(predicted_ms), np.array(parts))
-
-
-def _values(line: str, where: str) -> list[str]:
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error as error:
-        raise DataError(f"{where}: not a line of CSV (damaged or truncated?): {error}.") from None
-
-
-def _latency_ms(row: dict[str, str], name: str, where: str) -> float:
-    """Above 0; of what was measured, an encoder or a decoder may have taken no time."""
-    may_be_zero = name == "measured_ms"
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_zero):
-        least = "of at least 0" if may_be_zero else "above 0"
-        raise DataError(f"{where}: {name} must be a number {least}, is {shorten(row[name])}.")
-    return value

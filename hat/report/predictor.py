@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hat.latency.predictor import LatencyPredictor
+from hat.latency.rows import FloatArray
 from hat.report.document import Block, Folded, Gallery, Note, Picture, Section, Table, Text
-from hat.report.predictions import PREDICTIONS_FILE, Comparison, FloatArray
+from hat.report.predictions import PREDICTIONS_FILE, Comparison
 from hat.report.predictor_run import PredictorRun
 from hat.report.runs import record
 from hat.report.theme import chart, light

@@ -11,7 +11,8 @@ from hat.artifacts import read_json
 from hat.errors import DataError
 from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
-from hat.report.predictions import PREDICTIONS_FILE, Comparison, FloatArray, read_predictions
+from hat.latency.rows import FloatArray
+from hat.report.predictions import PREDICTIONS_FILE, Comparison, read_predictions
 from hat.report.records import number, section
 from hat.report.runs import Run, of_kind
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import os
 import random
 import shutil
 import sys
@@ -25,7 +24,6 @@ from hat.nn.elastic import ElasticLinear
 from hat.nn.products import Int8Linear
 from hat.space import Architecture
 
-ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 OPTIONS = BeamOptions(beam=4, max_length_ratio=0, max_length_offset=7)
 EXACT = OPTIONS.model_copy(update={"min_length": 7})
 """No sentence ends before the others, as when latencies are measured."""
@@ -83,8 +81,6 @@ def assert_same_search(net: DecodingNetwork, expected: Transformer, source: Tens
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every network is exported once for all tests: that takes seconds."""
-    if not ONNX:
-        pytest.skip("the extra export is not installed")
 
     def export(net: Transformer, folder: Path) -> None:
         key = next(name for name, known in NETS.items() if known.architecture == net.architecture)
@@ -189,10 +185,7 @@ def test_no_network_is_compiled_with_the_code_of_another(monkeypatch: pytest.Mon
     assert len(functions) == len({id(function.__code__) for function in functions}) == 10
 
 
-@pytest.mark.skipif(
-    not os.environ.get("HAT_SLOW_TESTS") or compiled_module._missing("cpu") is not None,
-    reason="takes a minute or more; needs a C++ compiler, and HAT_SLOW_TESTS=1",
-)
+@pytest.mark.skipif(compiled_module._missing("cpu") is not None, reason="torch.compile needs a C++ compiler, none here")
 def test_compile_is_eager() -> None:
     net = some_net([(8, 1)], [(8, 1, 2, 1)])
     assert_same_search(on("compile", "float32", net), net, SOURCE, OPTIONS)

@@ -86,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             if not wait_for(lambda: answers(options), 10):
                 sshd.terminate()
-                pytest.skip(f"sshd does not let this user in: {((sshd.stderr and sshd.stderr.read()) or '')[-300:]}")
+                pytest.fail(f"sshd does not let this user in: {((sshd.stderr and sshd.stderr.read()) or '')[-300:]}")
             yield options
         finally:
             sshd.terminate()
