@@ -243,6 +243,7 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 _BLOCK = 64  # scores whose maximum is taken at once when the best are looked for
+_SHORT = 1 << 14  # scores that are sorted before their blocks would be found
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -252,7 +253,7 @@ def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     width = scores.size(1)
     blocks = width // _BLOCK
-    if blocks < 4 * count:
+    if width < _SHORT or blocks < count:
         return scores.topk(count, dim=1)
     end = blocks * _BLOCK
     chosen = scores[:, :end].unflatten(1, (blocks, _BLOCK)).amax(2).topk(count, dim=1, sorted=False).indices

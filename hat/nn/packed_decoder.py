@@ -32,8 +32,9 @@ class PackedMemory:
         self.memory = Memory(memory.keys.contiguous(), memory.values.contiguous(), memory.bias)
         self.keys = self.memory.keys.flatten(0, 1).transpose(1, 2)  # (B * H, K, n * S)
         self.values = self.memory.values.flatten(0, 1)  # (B * H, n * S, K)
-        bias, heads = memory.bias, memory.keys.size(1)
-        self.bias = None if bias is None else bias.expand(-1, heads, -1, -1).flatten(0, 1)  # (B * H, 1, n * S)
+        self.bias = None  # (B * H, 1, n * S)
+        if memory.bias is not None:
+            self.bias = memory.bias.to(memory.keys.dtype).expand(-1, memory.keys.size(1), -1, -1).flatten(0, 1)
 
     def select(self, sentences: Tensor) -> "PackedMemory":
         """Of these sentences (int64)."""
