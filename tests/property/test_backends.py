@@ -154,8 +154,8 @@ def test_int8_rows_have_their_own_scales() -> None:
 def test_a_copy_is_a_copy() -> None:
     net = NETS["attends one and three layers"]
     first, second = on("eager", "float32", net), on("eager", "float32", net)
-    assert isinstance(first, Transformer) and isinstance(second, Transformer)
-    own, other = first.source_embedding.weight, second.source_embedding.weight
+    assert isinstance(first, PackedTransformer) and isinstance(second, PackedTransformer)
+    own, other = first.net.source_embedding.weight, second.net.source_embedding.weight
     assert torch.equal(own, other) and len({w.data_ptr() for w in (own, other, net.source_embedding.weight)}) == 3
 
 
