@@ -111,7 +111,7 @@ class GraphNetwork:
             head_dim = self._net.architecture.qkv_dim // layer.self_attn_heads
             empty = like.new_empty(like.size(0), layer.self_attn_heads, 0, head_dim)
             caches += [empty] * len(CACHE_PARTS)
-        return GraphState(encoded, caches, Past(like.new_empty(like.size(0), beam, beam)))
+        return GraphState(encoded, caches, Past(like.new_empty(like.size(0), beam, 0)))
 
     def step(self, tokens: Tensor, state: GraphState) -> Tensor:
         """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""

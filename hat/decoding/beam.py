@@ -1,6 +1,7 @@
 """Batched beam search over a standalone Transformer, one position a step, with incremental state."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -113,7 +114,23 @@ def search_encoded(
     return [sorted(finished, key=lambda hypothesis: -hypothesis.score)[: options.beam] for finished in search.finished]
 
 
-_BLOCK = 64  # scores whose maximum is taken at once when the best are looked for
+@dataclass(frozen=True)
+class _Position:
+    """The hypotheses after one step: R sentences, ``beam`` each."""
+
+    rows: list[int] | None
+    """Which sentences of the position before these are; None for the same."""
+    parents: Tensor
+    """Which hypothesis of its sentence each continues, (R, beam)."""
+    tokens: Tensor
+    """The token it adds, (R, beam)."""
+    scores: Tensor
+    """Summed log-probability with that token, (R, beam)."""
+
+    @cached_property
+    def lists(self) -> tuple[list[list[int]], list[list[int]], list[list[float]]]:
+        """Parents, tokens and scores as Python numbers."""
+        return self.parents.tolist(), self.tokens.tolist(), self.scores.tolist()
 
 
 class _Search:
@@ -127,11 +144,13 @@ class _Search:
         self.limits = limits
         self.finished: list[list[Hypothesis]] = [[] for _ in limits]
         self.sentences = list(range(len(limits)))  # original numbers of the R sentences
+        self.shortest = min(limits, default=0)  # of their limits
         self.state: DecodingState = model.start(encoded, options.beam)
-        rows = len(limits)
-        self.tokens = torch.full((rows, options.beam, 1), EOS_ID, dtype=torch.int64, device=device)
-        # Summed log-probability after each position; at first only one row of each sentence is alive.
-        self.scores = torch.zeros(rows, options.beam, 1, device=device)
+        self.written: list[_Position] = []
+        shape = len(limits), options.beam
+        self.tokens = torch.full(shape, EOS_ID, dtype=torch.int64, device=device)
+        # Summed log-probability; at first only one row of each sentence is alive.
+        self.scores = torch.zeros(shape, device=device)
         self.scores[:, 1:] = float("-inf")
 
     def advance(self) -> None:
@@ -139,75 +158,92 @@ class _Search:
         beam = self.options.beam
         total = self._next_scores()  # (R, beam, V)
         vocab = total.size(2)
-        candidates, indices = best(total.flatten(1), min(2 * beam, beam * vocab - 1))
-        parents = indices.div(vocab, rounding_mode="floor")
-        tokens = indices - parents * vocab
+        scores, indices = best(total.flatten(1), min(2 * beam, beam * vocab - 1))
+        parents, tokens = indices.div(vocab, rounding_mode="floor"), indices.remainder(vocab)
         ends = tokens.eq(EOS_ID)
-        kept = None
-        last = min(self.limits[sentence] for sentence in self.sentences)
-        if self.tokens.size(2) > last or bool(ends.any()):
-            self._finish(candidates, parents, ends)
+        rows = None
+        if len(self.written) >= self.shortest or bool(ends.any()):
+            self._finish(scores, parents, ends)
             # The best candidates that go on: a stable sort moves the ended ones to the back.
             order = ends.to(torch.uint8).sort(dim=1, stable=True).indices
-            parents, tokens, candidates = (x.gather(1, order) for x in (parents, tokens, candidates))
-            kept = self._unfinished()
-        parents, tokens, candidates = (x[:, :beam] for x in (parents, tokens, candidates))
-        if kept is not None:
-            self.sentences = [self.sentences[row] for row in kept]
-            rows = torch.tensor(kept, dtype=torch.int64, device=parents.device)
-            parents, tokens, candidates, self.tokens, self.scores = (
-                x[rows] for x in (parents, tokens, candidates, self.tokens, self.scores)
-            )
-            self.state.follow(parents, rows)
-        else:
+            parents, tokens, scores = (x.gather(1, order) for x in (parents, tokens, scores))
+            rows = self._unfinished()
+        parents, tokens, scores = parents[:, :beam], tokens[:, :beam], scores[:, :beam]
+        if rows is None:
             self.state.follow(parents)
-        before = parents[:, :, None].expand(-1, -1, self.tokens.size(2))
-        self.tokens = torch.cat([self.tokens.gather(1, before), tokens[:, :, None]], 2)
-        self.scores = torch.cat([self.scores.gather(1, before), candidates[:, :, None]], 2)
+        else:
+            kept = torch.tensor(rows, dtype=torch.int64, device=parents.device)
+            parents, tokens, scores = parents[kept], tokens[kept], scores[kept]
+            self.sentences = [self.sentences[row] for row in rows]
+            self.shortest = min((self.limits[sentence] for sentence in self.sentences), default=0)
+            self.state.follow(parents, kept)
+        self.tokens, self.scores = tokens, scores
+        self.written.append(_Position(rows, parents, tokens, scores))
 
     def _next_scores(self) -> Tensor:
         """Summed log-probability of every hypothesis with every next token, forbidden ones at -inf: (R, beam, V)."""
-        logits = self.model.step(self.tokens[:, :, -1], self.state)
-        scores = torch.log_softmax(logits.float(), dim=-1)
-        scores[..., PAD_ID] = float("-inf")
-        length = self.tokens.size(2) - 1  # tokens written so far
+        logits = self.model.step(self.tokens, self.state)
+        scores = _log_softmax(logits.float())
+        scores.select(2, PAD_ID).fill_(float("-inf"))
+        length = len(self.written)
         if length < self.options.min_length:
-            scores[..., EOS_ID] = float("-inf")
-        full = [row for row, sentence in enumerate(self.sentences) if length >= self.limits[sentence]]
-        if full:
+            scores.select(2, EOS_ID).fill_(float("-inf"))
+        if length >= self.shortest:
+            full = [row for row, sentence in enumerate(self.sentences) if length >= self.limits[sentence]]
             ending = scores[full, :, EOS_ID]
             scores[full] = float("-inf")
             scores[full, :, EOS_ID] = ending
-        return scores.add_(self.scores[:, :, -1:])
+        return scores.add_(self.scores.unsqueeze(2))
 
-    def _finish(self, candidates: Tensor, parents: Tensor, ends: Tensor) -> None:
+    def _finish(self, scores: Tensor, parents: Tensor, ends: Tensor) -> None:
         """Put aside the hypotheses that end now; only those among the ``beam`` best candidates count."""
         beam = self.options.beam
-        ended = ends[:, :beam] & candidates[:, :beam].isfinite()
-        length = self.tokens.size(2)  # with the end symbol that comes now, without the one at the start
+        ended = ends[:, :beam] & scores[:, :beam].isfinite()
+        length = len(self.written) + 1  # with the end symbol that comes now
         for row, column in ended.nonzero().tolist():
             finished = self.finished[self.sentences[row]]
             if len(finished) == beam:
                 continue
-            parent = int(parents[row, column])
-            sums = [*self.scores[row, parent].tolist(), float(candidates[row, column])]
+            tokens, sums = self._trace(row, int(parents[row, column]))
+            sums.append(float(scores[row, column]))
             finished.append(
                 Hypothesis(
-                    tokens=(*self.tokens[row, parent, 1:].tolist(), EOS_ID),
+                    tokens=(*tokens, EOS_ID),
                     score=sums[-1] / length**self.options.length_penalty,
                     token_scores=tuple(after - before for before, after in pairwise(sums)),
                 )
             )
 
+    def _trace(self, row: int, column: int) -> tuple[list[int], list[float]]:
+        """Tokens of a hypothesis, and the sum of log-probabilities before the first and after each."""
+        tokens, sums = [], []
+        for position in reversed(self.written):
+            parents, added, scores = position.lists
+            tokens.append(added[row][column])
+            sums.append(scores[row][column])
+            column = parents[row][column]
+            row = row if position.rows is None else position.rows[row]
+        return tokens[::-1], [0.0, *sums[::-1]]
+
     def _unfinished(self) -> list[int] | None:
         """Rows of the sentences that go on: not enough hypotheses yet, and room for another token; None for all."""
-        length = self.tokens.size(2) - 1
+        length = len(self.written)
         rows = [
             row
             for row, sentence in enumerate(self.sentences)
             if len(self.finished[sentence]) < self.options.beam and length < self.limits[sentence]
         ]
         return None if len(rows) == len(self.sentences) else rows
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Log-probabilities; the logits are no longer needed."""
+    # On the CPU the pages of new memory take as long as the arithmetic when the batch is large.
+    return torch.log_softmax(logits, dim=-1, out=logits if logits.device.type == "cpu" else None)
+
+
+_BLOCK = 64  # scores whose maximum is taken at once when the best are looked for
+_SHORT = 1 << 14  # scores that are sorted before their blocks would be found
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -217,13 +253,14 @@ def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     width = scores.size(1)
     blocks = width // _BLOCK
-    if blocks < 4 * count:
-        found = scores.topk(count, dim=1)
-        return found.values, found.indices
-    head = scores[:, : blocks * _BLOCK].unflatten(1, (blocks, _BLOCK))
-    chosen = head.amax(2).topk(count, dim=1, sorted=False).indices  # (R, count)
-    positions = chosen[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=scores.device)
-    rest = torch.arange(blocks * _BLOCK, width, device=scores.device).expand(scores.size(0), -1)
-    positions = torch.cat([positions.flatten(1), rest], dim=1)
-    found = scores.gather(1, positions).topk(count, dim=1)
-    return found.values, positions.gather(1, found.indices)
+    if width < _SHORT or blocks < count:
+        return scores.topk(count, dim=1)
+    end = blocks * _BLOCK
+    chosen = scores[:, :end].unflatten(1, (blocks, _BLOCK)).amax(2).topk(count, dim=1, sorted=False).indices
+    within = torch.arange(_BLOCK, device=scores.device)
+    positions = torch.add(within, chosen.unsqueeze(2), alpha=_BLOCK).flatten(1)  # (R, count * _BLOCK)
+    if end < width:
+        rest = torch.arange(end, width, device=scores.device).expand(scores.size(0), -1)
+        positions = torch.cat([positions, rest], dim=1)
+    values, found = scores.gather(1, positions).topk(count, dim=1)
+    return values, positions.gather(1, found)

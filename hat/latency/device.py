@@ -16,6 +16,7 @@ from hat.errors import ConfigError
 from hat.latency.hardware import Session, Software, hardware, observe
 from hat.latency.settings import CallSettings, DeviceRecord, LatencySettings
 from hat.nn.device import choose_device
+from hat.nn.packed import kernels
 from hat.space import Architecture
 
 Settings = TypeVar("Settings", bound=CallSettings)
@@ -89,6 +90,7 @@ def _software(settings: CallSettings, device: torch.device) -> Software:
         onednn=torch.backends.mkldnn.is_available(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cuda=torch.version.cuda if device.type == "cuda" else None,
+        kernels=kernels(settings.dtype, device) if settings.backend == "eager" else None,
         packages={name: _version(name) for name in BACKENDS[settings.backend].packages},
     )
 

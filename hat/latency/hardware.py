@@ -52,6 +52,8 @@ class Software(Section):
     """Version of CUDA; null where the CPU was timed."""
     packages: dict[str, str]
     """Versions of the backend's own packages."""
+    kernels: dict[str, str] | None = None
+    """What multiplies small and large weights on the backend ``eager``; null for others, and in older records."""
 
 
 class Observation(Section):

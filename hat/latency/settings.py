@@ -114,6 +114,8 @@ class DeviceRecord(Section):
             build += [f"CUDA {software.cuda}"] if software.cuda else []
             build += [f"{name} {version}" for name, version in software.packages.items()]
             lines.append(f"  torch {self.torch} ({', '.join(build)})")
+            if software.kernels:
+                lines.append("  " + "; ".join(f"{weights}: {kernel}" for weights, kernel in software.kernels.items()))
         lines.append(
             f"timed: {call.backend}, {call.dtype}, {call.source_length} tokens to {call.target_length}, "
             f"beam {call.beam}, batch {call.batch_size}; anchor {self.anchor or 'none'}"

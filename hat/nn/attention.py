@@ -88,39 +88,38 @@ class SelfAttentionCache:
 
 @dataclass
 class Past:
-    """Which entries of the caches each hypothesis stems from: a bias (B, beam, capacity), 0 there and -inf elsewhere.
+    """Which entries of the caches each hypothesis stems from: a bias (B, beam, entries), 0 there and -inf elsewhere.
 
     With one hypothesis a sentence there is nothing to tell apart.
     """
 
     bias: Tensor
+    """At first (B, beam, 0)."""
     length: int = 0
+    """Entries of a sentence so far."""
 
     def __post_init__(self) -> None:
-        self._own = own_entries(self.bias.size(1), self.bias)
+        self.beam = self.bias.size(1)
+        self._own = own_entries(self.beam, self.bias)
 
     def extend(self) -> Tensor | None:
         """Let every hypothesis see its own new entry; returns the bias of all, (B, 1, beam, length), None for zeros."""
-        beam = self.bias.size(1)
-        start, self.length = self.length, self.length + beam
-        if beam == 1:
+        self.length += self.beam
+        if self.beam == 1:
             return None
-        if self.length > self.bias.size(2):
-            self.bias = _enlarge(self.bias, 2, 2 * self.length)
-        self.bias[:, :, start : self.length] = self._own
-        return self.bias[:, None, :, : self.length]
+        self.bias = torch.cat([self.bias, self._own.expand(self.bias.size(0), -1, -1)], 2)
+        return self.bias.unsqueeze(1)
 
     def seen(self) -> Tensor:
         """The bias of all entries so far, (B, 1, beam, length)."""
-        if self.bias.size(1) == 1:
+        if self.beam == 1:
             return self.bias.new_zeros(self.bias.size(0), 1, 1, self.length)
-        return self.bias[:, None, :, : self.length]
+        return self.bias.unsqueeze(1)
 
     def follow(self, parents: Tensor) -> None:
         """Let hypothesis j of sentence b continue hypothesis ``parents[b, j]`` (int64)."""
-        if self.bias.size(1) > 1:
-            written = self.bias[:, :, : self.length]
-            self.bias[:, :, : self.length] = written.gather(1, parents[:, :, None].expand_as(written))
+        if self.beam > 1:
+            self.bias = self.bias.gather(1, parents.unsqueeze(2).expand_as(self.bias))
 
     def select(self, sentences: Tensor) -> None:
         """Keep these sentences (int64) only."""

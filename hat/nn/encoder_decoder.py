@@ -109,6 +109,12 @@ class EncoderDecoder(nn.Module):
         x = self.target_embedding(tokens, dim) * math.sqrt(self._scale_dim(dim, self.maximum.decoder))
         return x + positions
 
+    def target_embedding_and_scale(self) -> tuple[Tensor, float]:
+        """The decoder's embeddings (V, D), and what they are multiplied with before positions are added."""
+        dim = self.sizes.decoder.embed_dim
+        scale = math.sqrt(self._scale_dim(dim, self.maximum.decoder))
+        return leading(self.target_embedding.weight, self.target_vocab_size, dim).detach(), scale
+
     def _hidden(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
         encoded = self._encode(source, architecture)
         dim = architecture.decoder.embed_dim

@@ -16,7 +16,6 @@ from hat.config import describe_validation_error
 from hat.errors import ConfigError, DataError
 from hat.nn.encoder_decoder import EncoderDecoder
 from hat.nn.options import MaximumDims, ModelOptions
-from hat.nn.products import PACKED
 from hat.space import SearchSpace
 
 MODEL_FILES = CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -82,13 +81,7 @@ def load_model(
 
 
 def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
-    """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes.
-
-    Raises:
-        ConfigError: if the model is a packed one, which no longer has its weights as they were.
-    """
-    if any(isinstance(module, PACKED) for module in model.modules()):
-        raise ConfigError(f"{folder}: a packed model cannot be saved; save the model that it was packed from.")
+    """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
     folder = make_folder(folder)
     write_weights(folder / WEIGHTS_FILE, model.weights())
     sizes = {"source_vocab_size": model.source_vocab_size, "target_vocab_size": model.target_vocab_size}

@@ -212,7 +212,7 @@ class Decoder(nn.Module):
             heads = layer.self_attn_heads
             shape = (sentences, heads, room, self.qkv_dim // heads)
             caches.append(SelfAttentionCache(like.new_empty(shape), like.new_empty(shape)))
-        return DecoderState(memories, caches, Past(like.new_empty(sentences, beam, room)))
+        return DecoderState(memories, caches, Past(like.new_empty(sentences, beam, 0)))
 
     def step(
         self,

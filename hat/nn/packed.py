@@ -2,34 +2,78 @@
 
 A decoding step reads every weight once for a handful of rows, so it takes as long as reading them does: what counts is
 a layout that is read at the memory's speed, and few bytes. On the CPU that is oneDNN's own layout for float32 and
-bfloat16, and int8 weights with the scale of each output.
+bfloat16, and int8 weights with the scale of each output. With small weights it takes as long as calling what is done
+with them: what counts is few calls.
 """
 
 import copy
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from hat.errors import ConfigError
 from hat.nn.elastic import ElasticLinear
-from hat.nn.products import Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
+from hat.nn.layers import Encoded
+from hat.nn.packed_decoder import PackedDecoder, PackedState
+from hat.nn.products import BFloat16Linear, Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
 from hat.nn.transformer import Transformer
 
 DType = Literal["float32", "bfloat16", "float16", "int8"]
 
 _LEAST_WEIGHTS = 1 << 16
-"""A smaller matrix stays as it is: its product is over before the other kernel has begun."""
+"""On the CPU a smaller matrix stays as it is: torch's own product is over before another kernel has begun."""
 
 
-def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> Transformer:
+class PackedTransformer(nn.Module):
+    """A copy of a Transformer for inference: same calls, same results but for rounding.
+
+    Args:
+        net: the copy, with packed products.
+    """
+
+    def __init__(self, net: Transformer) -> None:
+        super().__init__()
+        self.net = net
+        self._decoder = PackedDecoder(net.decoder, net.architecture.decoder)
+        self._embedding, self._scale = net.target_embedding_and_scale()
+
+    def forward(self, source: Tensor, target_in: Tensor) -> Tensor:
+        """Logits (B, T, V) of every next token, as :meth:`Transformer.forward`."""
+        return self.net(source, target_in)
+
+    def encode(self, source: Tensor) -> Encoded:
+        """Run the encoder on token ids (B, S), padded on the right."""
+        return self.net.encode(source)
+
+    def start(self, encoded: Encoded, beam: int) -> PackedState:
+        """The decoding state before the first step, for ``beam`` hypotheses a sentence."""
+        return self._decoder.start(encoded, beam)
+
+    def step(self, tokens: Tensor, state: PackedState) -> Tensor:
+        """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
+        positions = self.net.decoder_positions.forward(state.position, 1, self._embedding.size(1))
+        state.position += 1
+        embedded = self._embedding.index_select(0, tokens.reshape(-1))
+        x = self._decoder.step(torch.add(positions, embedded, alpha=self._scale), state)
+        return self.net.output_embedding.logits(x).view(*tokens.shape, -1)
+
+    def save_pretrained(self, folder: str | Path) -> NoReturn:
+        """Raises ConfigError: the weights are no longer here as they were."""
+        raise ConfigError(f"{folder}: a packed model cannot be saved; save the model that it was packed from.")
+
+
+def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> PackedTransformer:
     """A copy for inference: same calls, same results but for rounding; it can be neither trained nor saved.
 
     Args:
         net: the model; it stays as it is.
-        dtype: type of weights and activations. ``int8``: weights are rounded to 255 steps of each row's largest,
-            activations to 128 steps of their range (256 on ARM) at every product; all else is float32.
-
+        dtype: type of weights and activations on a GPU; on the CPU, of the products with large weights, and all else
+            is float32. ``int8``: weights are rounded to 255 steps of each row's largest, activations to 128 steps of
+            their range (256 on ARM) at every product.
         device: where the copy is to run; None for where the model is.
 
     Raises:
@@ -39,7 +83,7 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
     if (problem := why_not(dtype, device)) is not None:
         raise ConfigError(f"dtype: {problem}.")
     packed = copy.deepcopy(net).eval().requires_grad_(False)
-    packed.to(device, torch.float32 if dtype == "int8" else getattr(torch, dtype))
+    packed.to(device, torch.float32 if device.type == "cpu" else getattr(torch, dtype))
     output = packed.output_weight(packed.architecture.decoder.embed_dim)
     linear = _packed_linear(output.contiguous(), None, dtype)
     setattr(packed, "output_embedding", PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
@@ -47,7 +91,7 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
-    return packed
+    return PackedTransformer(packed)
 
 
 def why_not(dtype: DType, device: torch.device) -> str | None:
@@ -63,11 +107,32 @@ def _int8_engines() -> list[str]:
     return [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
 
 
-def _packed_linear(weight: Tensor, bias: Tensor | None, dtype: DType) -> nn.Module:
-    """The fastest product with these weights."""
+def kernels(dtype: DType, device: torch.device) -> dict[str, str]:
+    """What multiplies the weights of a packed model, small ones and large ones: for records of how fast it was."""
+    engine = f" ({torch.backends.quantized.engine})" if dtype == "int8" else ""
+    small, large = (_kernel(weights, dtype, device) for weights in (_LEAST_WEIGHTS - 1, _LEAST_WEIGHTS))
+    return {f"fewer than {_LEAST_WEIGHTS} weights": small, "more": large + engine}
+
+
+def _kernel(weights: int, dtype: DType, device: torch.device) -> str:
+    """The fastest product with a matrix of that many weights: a rule, so that the same is chosen in every run."""
+    if device.type != "cpu" or weights < _LEAST_WEIGHTS:
+        return "torch"
     if dtype == "int8":
-        return Int8Linear(weight, bias)
-    small = weight.numel() < _LEAST_WEIGHTS
-    if weight.device.type != "cpu" or small or not onednn_can(weight.dtype):
-        return PlainLinear(weight, bias)
-    return OneDnnLinear(weight, bias)
+        return "int8"
+    if dtype == "bfloat16":
+        return "oneDNN bfloat16" if onednn_can(torch.bfloat16) else "torch bfloat16"
+    return "oneDNN" if onednn_can(torch.float32) else "torch"
+
+
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], nn.Module]] = {
+    "torch": PlainLinear,
+    "oneDNN": OneDnnLinear,
+    "torch bfloat16": partial(BFloat16Linear, PlainLinear),
+    "oneDNN bfloat16": partial(BFloat16Linear, OneDnnLinear),
+    "int8": Int8Linear,
+}
+
+
+def _packed_linear(weight: Tensor, bias: Tensor | None, dtype: DType) -> nn.Module:
+    return _PRODUCTS[_kernel(weight.numel(), dtype, weight.device)](weight, bias)

@@ -24,7 +24,7 @@ from hat.latency.settings import CallSettings, LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
 from hat.nn.device import choose_device
-from hat.nn.packed import DType
+from hat.nn.packed import DType, kernels
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
 from hat.training.validation import ValidationResult, validation_loss
@@ -111,7 +111,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "perplexity": loss.perplexity if math.isfinite(loss.perplexity) else None,
         "parameters": sum(weight.numel() for weight in net.weights().values()),
         "translation_seconds": round(seconds, 3),
-        "decoding": {**config.decoding.model_dump(), "dtype": config.dtype},
+        "decoding": {
+            **config.decoding.model_dump(),
+            "dtype": config.dtype,
+            "kernels": kernels(config.dtype, device),
+        },
         "latency": None if config.latency is None else _latency(net, config.latency),
     }
     if run is not None:

@@ -19,8 +19,9 @@ from hat.backends import BACKENDS, Placement, onnx_export, onnx_runtime, problem
 from hat.backends import compiled as compiled_module
 from hat.decoding import BeamOptions, DecodingNetwork, beam_search
 from hat.latency.settings import CallSettings
-from hat.nn import Transformer
+from hat.nn import Transformer, packed
 from hat.nn.elastic import ElasticLinear
+from hat.nn.packed import PackedTransformer
 from hat.nn.products import Int8Linear
 from hat.space import Architecture
 
@@ -131,9 +132,10 @@ def compare_int8(logits: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
-def test_int8_is_close_to_float32(net: Transformer) -> None:
+def test_int8_is_close_to_float32(net: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_LEAST_WEIGHTS", 0)
     quantized = on("eager", "int8", net)
-    assert isinstance(quantized, Transformer)
+    assert isinstance(quantized, PackedTransformer)
     assert not [module for module in quantized.modules() if isinstance(module, ElasticLinear)]
     compare_int8(step_logits(quantized, 3), step_logits(net, 3))
 
@@ -152,8 +154,8 @@ def test_int8_rows_have_their_own_scales() -> None:
 def test_a_copy_is_a_copy() -> None:
     net = NETS["attends one and three layers"]
     first, second = on("eager", "float32", net), on("eager", "float32", net)
-    assert isinstance(first, Transformer) and isinstance(second, Transformer)
-    own, other = first.source_embedding.weight, second.source_embedding.weight
+    assert isinstance(first, PackedTransformer) and isinstance(second, PackedTransformer)
+    own, other = first.net.source_embedding.weight, second.net.source_embedding.weight
     assert torch.equal(own, other) and len({w.data_ptr() for w in (own, other, net.source_embedding.weight)}) == 3
 
 

@@ -14,6 +14,7 @@ from hat import Transformer
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
 from hat.decoding import BeamOptions, beam_search
+from hat.nn.packed import DType, pack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -38,6 +39,22 @@ def test_logits_and_beams_are_those_of_the_cpu(seed: int) -> None:
         wanted = beam_search(net, source, BeamOptions(beam=4, max_length_ratio=0, max_length_offset=8))
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
     assert [[h.tokens for h in sentence] for sentence in found] == [[h.tokens for h in sentence] for sentence in wanted]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_searches_run_in_every_type(seed: int, dtype: DType) -> None:
+    """In float32 they find what the CPU finds; in fewer bits, translations of every sentence."""
+    model, rng = random_model(seed)
+    net = model.extract(model.space.sample(rng))
+    source = random_batch(rng, model, 5)[0]
+    options = BeamOptions(beam=4, max_length_ratio=0, max_length_offset=8)
+    found = beam_search(pack(net, dtype, torch.device("cuda")), source.cuda(), options)
+    assert all(found) and len(found) == 5
+    if dtype == "float32":
+        wanted = beam_search(net, source, options)
+        tokens = [[[h.tokens for h in sentence] for sentence in side] for side in (found, wanted)]
+        assert tokens[0] == tokens[1]
 
 
 def weights(folder: Path) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 import copy
 import itertools
 import random
+from collections.abc import Callable
 
 import pytest
 import torch
 from random_models import random_batch, random_model, randomize
 from torch import Tensor
 
-from hat.decoding import BeamOptions, Hypothesis, beam_search
+from hat.decoding import BeamOptions, DecodingNetwork, Hypothesis, beam_search
 from hat.nn import SuperTransformer, Transformer
+from hat.nn.packed import pack
 from hat.space import SearchSpace
 from hat.special_ids import EOS_ID, PAD_ID
 
@@ -74,17 +76,19 @@ def test_step_by_step_equals_all_at_once(seed: int) -> None:
             torch.testing.assert_close(logits[:, 0], expected[:, position], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", [lambda net: net, pack], ids=["plain", "packed"])
 @pytest.mark.parametrize("seed", range(40))
-def test_steps_follow_their_hypotheses(seed: int) -> None:
+def test_steps_follow_their_hypotheses(seed: int, form: Callable[[Transformer], DecodingNetwork]) -> None:
     """Hypotheses of a sentence take each other's place, and sentences leave, at random."""
     net, rng = random_net(seed)
+    stepped = form(net)
     source, beam = random_batch(rng, net, size=3)[0], rng.randint(1, 4)
     sentences = [0, 1, 2]
     with torch.inference_mode():
-        state = net.start(net.encode(source), beam)
+        state = stepped.start(stepped.encode(source), beam)
         written = [[[EOS_ID] for _ in range(beam)] for _ in sentences]
         for _ in range(5):
-            logits = net.step(torch.tensor([[row[-1] for row in rows] for rows in written]), state)
+            logits = stepped.step(torch.tensor([[row[-1] for row in rows] for rows in written]), state)
             for sentence, rows, found in zip(sentences, written, logits, strict=True):
                 target_in = torch.tensor(rows)
                 expected = net(source[sentence].expand(beam, -1), target_in)[:, -1]
@@ -223,8 +227,9 @@ def test_search_leaves_the_model_as_it_is(seed: int) -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.parametrize("form", [lambda net: net, pack], ids=["plain", "packed"])
 @pytest.mark.parametrize("length", [1, 1100])
-def test_very_short_and_very_long(length: int) -> None:
+def test_very_short_and_very_long(length: int, form: Callable[[Transformer], DecodingNetwork]) -> None:
     """One token, and more positions than the table of positions has."""
     model = SuperTransformer(SMALL, source_vocab_size=6, target_vocab_size=6).eval()
     randomize(model, torch.Generator().manual_seed(0))
@@ -232,7 +237,7 @@ def test_very_short_and_very_long(length: int) -> None:
     options = BeamOptions(beam=1, max_length_ratio=1.0, max_length_offset=0, min_length=length)
     source = torch.full((1, length), 4)
     source[0, -1] = EOS_ID
-    tokens = beam_search(net, source, options)[0][0].tokens
+    tokens = beam_search(form(net), source, options)[0][0].tokens
     assert len(tokens) == length + 1
     with torch.inference_mode():
         logits = net(source, torch.tensor([[EOS_ID, *tokens[:-1]]]))[0].clone()

@@ -13,6 +13,7 @@ from hat.decoding.beam import best
 from hat.errors import ConfigError, DataError
 from hat.nn import Transformer, packed
 from hat.nn.packed import pack
+from hat.nn.products import Int8Linear, OneDnnLinear
 from hat.space import SearchSpace
 
 WIDE = SearchSpace.model_validate(
@@ -56,6 +57,23 @@ def test_every_shape_can_be_packed(seed: int, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(pack(net)(source, target_in), net(source, target_in), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_packed_searches_find_the_same(seed: int) -> None:
+    """Odd widths, layers with different heads, padded batches, sentences that leave, one hypothesis and several."""
+    net, rng = random_net(seed)
+    source, options = random_batch(rng, net, size=rng.randint(1, 4))[0], random_options(rng, beam=rng.randint(1, 5))
+    for found, expected in zip(beam_search(pack(net), source, options), beam_search(net, source, options), strict=True):
+        check_same(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_small_weights_stay_as_they_are(dtype: packed.DType) -> None:
+    net, rng = random_net(1)
+    source, target_in = random_batch(rng, net)
+    with torch.inference_mode():
+        assert torch.equal(pack(net, dtype)(source, target_in), pack(net)(source, target_in))
+
+
 @pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("int8", 0.99)])
 @pytest.mark.parametrize("seed", range(5))
 def test_lower_precision_is_near(seed: int, dtype: packed.DType, least: float) -> None:
@@ -65,6 +83,15 @@ def test_lower_precision_is_near(seed: int, dtype: packed.DType, least: float) -
         exact, near = net(source, target_in), pack(net, dtype)(source, target_in).float()
     assert torch.nn.functional.cosine_similarity(near, exact, dim=-1).min() > least
     assert not torch.equal(near, exact)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kernel", "kind"), [("float32", "oneDNN", OneDnnLinear), ("int8", "int8", Int8Linear)]
+)
+def test_records_name_the_kernels(dtype: packed.DType, kernel: str, kind: type) -> None:
+    small, large = packed.kernels(dtype, torch.device("cpu")).values()
+    used = {type(module) for module in pack(wide_net(1)[0], dtype).modules()}
+    assert small == "torch" and (kind in used) == large.startswith(kernel)
 
 
 def test_packing_leaves_the_model_as_it_is() -> None:
@@ -84,7 +111,8 @@ def test_float16_needs_a_gpu() -> None:
 def test_best_is_topk(seed: int) -> None:
     """Also with ties, with hardly a finite score, and where the row is no whole number of blocks."""
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-    rows, width, count = rng.randint(1, 4), rng.choice([3, 64, 1000, 5000, 9712]), rng.randint(1, 3)
+    rows, width = rng.randint(1, 4), rng.choice([3, 1000, 16384, 20001, 48500])
+    count = rng.randint(1, min(width, 20))
     scores = torch.randn(rows, width, generator=generator)
     if rng.random() < 0.5:
         scores = (scores * 2).round()

@@ -70,9 +70,10 @@ def test_the_record_is_read_as_it_was_written_and_told_in_a_few_lines(tmp_path: 
     assert DeviceRecord.read(tmp_path / "device.json") == record
     lines = record.lines()
     assert lines[0] == f"device: {record.machine}; CPU threads: 1"
-    assert f"torch {record.torch} (" in lines[2] and len(lines) == 5
-    assert lines[3] == "timed: eager, float32, 3 tokens to 4, beam 5, batch 1; anchor none"
-    assert lines[4].startswith("now: ")
+    assert f"torch {record.torch} (" in lines[2] and len(lines) == 6
+    assert lines[3].startswith("  fewer than 65536 weights: torch; more: ")
+    assert lines[4] == "timed: eager, float32, 3 tokens to 4, beam 5, batch 1; anchor none"
+    assert lines[5].startswith("now: ")
     continued = begin_session(describe(SETTINGS), record)
     assert continued.sessions[0] == record.sessions[0] and continued.sessions[1].end is None
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from hat.backends import eager
 from hat.decoding import beam_search
 from hat.errors import ConfigError
 from hat.latency import measure as measure_module
@@ -19,6 +20,7 @@ from hat.latency.measure import RUNS_PER_TURN, AnchoredSample, AnchoredTimer, be
 from hat.latency.settings import LatencySettings
 from hat.latency.statistics import LEAST_VALUES
 from hat.nn import Transformer
+from hat.nn.packed import PackedTransformer
 from hat.space import Architecture, SearchSpace
 from hat.special_ids import EOS_ID, PAD_ID
 
@@ -61,26 +63,31 @@ class Watch:
         self.rows: list[int] = []
         self.widths: list[int] = []
         self.states: set[tuple[Any, ...]] = set()
-        encode, step = Transformer.encode, Transformer.step
+        self.dtype = ""
+        pack, encode, step = eager.pack, PackedTransformer.encode, PackedTransformer.step
 
-        def watched_encode(net: Transformer, source: torch.Tensor) -> Any:
+        def watched_pack(net: Transformer, dtype: Any, device: torch.device) -> PackedTransformer:
+            self.dtype = dtype
+            return pack(net, dtype, device)
+
+        def watched_encode(net: PackedTransformer, source: torch.Tensor) -> Any:
             self.sources.append(source)
-            self.widths.append(net.architecture.decoder.embed_dim)
+            self.widths.append(net.net.architecture.decoder.embed_dim)
             self.note(net)
             return encode(net, source)
 
-        def watched_step(net: Transformer, tokens: torch.Tensor, state: Any) -> torch.Tensor:
+        def watched_step(net: PackedTransformer, tokens: torch.Tensor, state: Any) -> torch.Tensor:
             self.rows.append(tokens.numel())
             self.note(net)
             return step(net, tokens, state)
 
-        monkeypatch.setattr(Transformer, "encode", watched_encode)
-        monkeypatch.setattr(Transformer, "step", watched_step)
+        monkeypatch.setattr(eager, "pack", watched_pack)
+        monkeypatch.setattr(PackedTransformer, "encode", watched_encode)
+        monkeypatch.setattr(PackedTransformer, "step", watched_step)
 
-    def note(self, net: Transformer) -> None:
-        dtype = next(net.parameters()).dtype
-        modes = net.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled()
-        self.states.add((*modes, torch.get_num_threads(), dtype))
+    def note(self, net: PackedTransformer) -> None:
+        modes = net.net.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled()
+        self.states.add((*modes, torch.get_num_threads(), self.dtype))
 
 
 @pytest.mark.parametrize(("batch_size", "beam", "target_length"), [(1, 3, 7), (2, 1, 2), (3, 4, 5), (1, 30, 3)])
@@ -119,7 +126,7 @@ def test_evaluation_and_inference_mode_threads_type_and_no_garbage_collection(mo
     net = some_net().train()
     before = {name: weight.clone() for name, weight in net.weights().items()}
     measure(net, some_settings(threads=1, dtype="bfloat16"))
-    assert watch.states == {(False, False, True, False, 1, torch.bfloat16)}
+    assert watch.states == {(False, False, True, False, 1, "bfloat16")}
     assert net.training
     assert all(torch.equal(weight, before[name]) for name, weight in net.weights().items())
     assert torch.get_num_threads() == 2

@@ -248,6 +248,7 @@ def test_evaluate_a_split_or_two_files(run: Run, runs: Path, tmp_path: Path) -> 
     assert "tok:13a" in split["bleu"]["sacrebleu"]["signature"]
     assert split["perplexity"] == pytest.approx(torch.tensor(split["nll"]).exp().item(), rel=1e-4)
     assert split["decoding"]["max_length_offset"] == 3
+    assert next(iter(split["decoding"]["kernels"])) == "fewer than 65536 weights"
 
 
 def test_sacrebleu_compares_with_the_untouched_reference(run: Run, runs: Path, tmp_path: Path) -> None:
@@ -280,7 +281,7 @@ def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Tra
     call = "latency={source_length: 4, target_length: 4, beam: 2, device: cpu, threads: 1, runs: 2}"
     latency = evaluation(run, "sub", *text, call)["latency"]
     assert latency["runs"] == 2 and latency["total"]["mean_ms"] > latency["encoder"]["mean_ms"] > 0
-    settings, net = latency["device"]["settings"], translator.model
+    settings, net = latency["device"]["settings"], translator.model.net
     for name in ("source_vocab_size", "target_vocab_size"):
         assert settings[name] == getattr(net, name)
     for name in ("share_embeddings", "pre_norm"):

@@ -1,0 +1,201 @@
+"""The decoding step of a packed model: what :class:`hat.nn.layers.Decoder` computes, in as few calls as it takes.
+
+A step of a small network is a few hundred short operations, and calling one takes longer than its arithmetic. So here
+a layer is one function over rows of hypotheses, N = B * beam, nothing is cut up or moved that need not be, and what
+is the same for all steps is laid out once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from hat.nn.attention import Memory, Past
+from hat.nn.elastic import LAYER_NORM_EPS, ElasticLayerNorm
+from hat.nn.layers import Decoder, DecoderLayer, Encoded
+from hat.space.architecture import DecoderLayerSpec, DecoderSpec
+
+_FIRST_CAPACITY = 32
+"""Positions that the caches have room for at first."""
+
+
+class PackedMemory:
+    """Keys and values of the source, of one layer, as batched products take them.
+
+    Args:
+        memory: what the layer's cross-attention sees, keys scaled.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = Memory(memory.keys.contiguous(), memory.values.contiguous(), memory.bias)
+        self.keys = self.memory.keys.flatten(0, 1).transpose(1, 2)  # (B * H, K, n * S)
+        self.values = self.memory.values.flatten(0, 1)  # (B * H, n * S, K)
+        self.bias = None  # (B * H, 1, n * S)
+        if memory.bias is not None:
+            self.bias = memory.bias.to(memory.keys.dtype).expand(-1, memory.keys.size(1), -1, -1).flatten(0, 1)
+
+    def select(self, sentences: Tensor) -> "PackedMemory":
+        """Of these sentences (int64)."""
+        return PackedMemory(self.memory.select(sentences))
+
+
+class PackedCache:
+    """Queries, keys and values of all that was decoded so far, of one layer.
+
+    The newest queries lie beside their keys because all three come from one product and are copied at once.
+    """
+
+    def __init__(self, room: Tensor) -> None:
+        """``room``: for queries, keys and values, (3, B, H, capacity, K); it holds anything."""
+        self._use(room)
+
+    def _use(self, room: Tensor) -> None:
+        self.entries = room
+        queries, keys, values = room.flatten(1, 2)
+        self.queries, self.keys, self.values = queries, keys.transpose(1, 2), values
+
+    def append(self, projected: Tensor, start: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Write entries ``start`` to ``end``, one of each hypothesis of a sentence, in the order of hypotheses.
+
+        Args:
+            projected: their queries, keys and values side by side (N, 3 * H * K).
+            start: how many entries there were.
+            end: how many there are now.
+
+        Returns:
+            The new queries (B * H, beam, K), all keys (B * H, K, end) and all values (B * H, end, K).
+        """
+        _, sentences, heads, capacity, head_dim = self.entries.shape
+        if end > capacity:
+            larger = self.entries.new_empty(3, sentences, heads, 2 * end, head_dim)
+            larger[:, :, :, :start] = self.entries[:, :, :, :start]
+            self._use(larger)
+        new = projected.view(sentences, end - start, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+        self.entries.narrow(3, start, end - start).copy_(new)
+        query = self.queries.narrow(1, start, end - start)
+        return query, self.keys.narrow(2, 0, end), self.values.narrow(1, 0, end)
+
+    def select(self, sentences: Tensor) -> "PackedCache":
+        """Of these sentences (int64)."""
+        return PackedCache(self.entries.index_select(1, sentences))
+
+
+@dataclass
+class PackedState:
+    """All that decoding needs between two steps, as :class:`hat.nn.layers.DecoderState`."""
+
+    memories: list[PackedMemory]
+    caches: list[PackedCache]
+    past: Past
+    position: int = 0
+
+    def follow(self, parents: Tensor, sentences: Tensor | None = None) -> None:
+        """Let hypothesis j of each sentence continue what was hypothesis ``parents[b, j]`` (int64, (B, beam))."""
+        if sentences is not None:
+            self.memories = [memory.select(sentences) for memory in self.memories]
+            self.caches = [cache.select(sentences) for cache in self.caches]
+            self.past.select(sentences)
+        self.past.follow(parents)
+
+
+class PackedDecoder:
+    """Decoding steps of a decoder whose linear layers are packed products.
+
+    Args:
+        decoder: the decoder.
+        spec: the sizes of the model, which are the decoder's own.
+    """
+
+    def __init__(self, decoder: Decoder, spec: DecoderSpec) -> None:
+        self._decoder, self._spec = decoder, spec
+        layers = zip(decoder.layers, spec.layers, strict=True)
+        self._layers = [_Layer(cast(DecoderLayer, layer), layer_spec, decoder.qkv_dim) for layer, layer_spec in layers]
+        self._heads = {layer.heads for layer in self._layers}
+        self._final_norm = None if decoder.final_norm is None else _Norm(decoder.final_norm)
+
+    def start(self, encoded: Encoded, beam: int) -> PackedState:
+        """The state before the first step, for ``beam`` hypotheses a sentence."""
+        memories = []
+        for memory in self._decoder.memories(encoded, self._spec):
+            scaled = memory.keys * memory.keys.size(-1) ** -0.5
+            memories.append(PackedMemory(Memory(scaled, memory.values, memory.bias)))
+        like = encoded.layers[-1]
+        sentences, room = like.size(0), beam * _FIRST_CAPACITY
+        shapes = [(3, sentences, layer.heads, room, self._decoder.qkv_dim // layer.heads) for layer in self._layers]
+        caches = [PackedCache(like.new_empty(shape)) for shape in shapes]
+        return PackedState(memories, caches, Past(like.new_empty(sentences, beam, 0)))
+
+    def step(self, x: Tensor, state: PackedState) -> Tensor:
+        """One position for each hypothesis (N, D) → (N, D); ``state`` is brought up to date."""
+        start = state.past.length
+        bias = state.past.extend()  # (B, 1, beam, entries)
+        biases: dict[int, Tensor | None] = dict.fromkeys(self._heads)
+        if bias is not None:
+            biases = {heads: bias.expand(-1, heads, -1, -1).flatten(0, 1) for heads in self._heads}
+        for layer, memory, cache in zip(self._layers, state.memories, state.caches, strict=True):
+            x = layer.step(x, memory, cache, biases[layer.heads], start, state.past.length)
+        return x if self._final_norm is None else self._final_norm(x)
+
+
+class _Norm:
+    """What ``torch.nn.functional.layer_norm`` calls, two calls later."""
+
+    def __init__(self, norm: ElasticLayerNorm) -> None:
+        self.weight, self.bias, self.shape = norm.weight.detach(), norm.bias.detach(), (norm.weight.size(0),)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.native_layer_norm(x, self.shape, self.weight, self.bias, LAYER_NORM_EPS)[0]
+
+
+class _Layer:
+    """One decoder layer over rows of hypotheses."""
+
+    def __init__(self, layer: DecoderLayer, spec: DecoderLayerSpec, qkv_dim: int) -> None:
+        self.pre_norm = layer.pre_norm
+        self.heads = spec.self_attn_heads
+        self.scale = math.sqrt(self.heads / qkv_dim)
+        self.qkv, self.self_out = layer.self_attn.qkv_proj.forward, layer.self_attn.out_proj.forward
+        self.query, self.cross_out = layer.cross_attn.q_proj.forward, layer.cross_attn.out_proj.forward
+        self.fc1, self.fc2 = layer.ffn.fc1.forward, layer.ffn.fc2.forward
+        norms = layer.self_attn_norm, layer.cross_attn_norm, layer.ffn_norm
+        self.self_norm, self.cross_norm, self.ffn_norm = (_Norm(norm) for norm in norms)
+
+    def step(
+        self, x: Tensor, memory: PackedMemory, cache: PackedCache, bias: Tensor | None, start: int, end: int
+    ) -> Tensor:
+        """(N, D) → (N, D); what is new are entries ``start`` to ``end`` of the cache."""
+        if self.pre_norm:
+            x = x + self._attend_past(self.self_norm(x), cache, bias, start, end)
+            x = x + self._attend_source(self.cross_norm(x), memory, end - start)
+            return x + self._feed_forward(self.ffn_norm(x))
+        x = self.self_norm(x + self._attend_past(x, cache, bias, start, end))
+        x = self.cross_norm(x + self._attend_source(x, memory, end - start))
+        return self.ffn_norm(x + self._feed_forward(x))
+
+    def _attend_past(self, x: Tensor, cache: PackedCache, bias: Tensor | None, start: int, end: int) -> Tensor:
+        query, keys, values = cache.append(self.qkv(x, -1), start, end)
+        if bias is None:
+            scores = torch.bmm(query, keys).mul_(self.scale)
+        else:
+            scores = torch.baddbmm(bias, query, keys, alpha=self.scale)  # (B * H, beam, entries)
+        return self.self_out(_side_by_side(torch.bmm(torch.softmax(scores, -1), values), self.heads), -1)
+
+    def _attend_source(self, x: Tensor, memory: PackedMemory, beam: int) -> Tensor:
+        _, heads, _, head_dim = memory.memory.keys.shape
+        query = self.query(x, -1).view(-1, beam, heads, head_dim).transpose(1, 2).reshape(-1, beam, head_dim)
+        if memory.bias is None:
+            scores = torch.bmm(query, memory.keys)
+        else:
+            scores = torch.baddbmm(memory.bias, query, memory.keys)  # (B * H, beam, n * S)
+        return self.cross_out(_side_by_side(torch.bmm(torch.softmax(scores, -1), memory.values), heads), -1)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.fc1(x, -1).relu_(), -1)
+
+
+def _side_by_side(mixed: Tensor, heads: int) -> Tensor:
+    """The heads of each of N hypotheses: (B * H, beam, K) → (N, H * K)."""
+    _, beam, head_dim = mixed.shape
+    return mixed.view(-1, heads, beam, head_dim).transpose(1, 2).reshape(-1, heads * head_dim)
