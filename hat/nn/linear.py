@@ -1,8 +1,8 @@
 """Linear layers of many rows: products that are large enough for oneDNN go there, exactly in float32, too.
 
-torch gives large float32 products to MKL, which does not use AVX-512 on AMD's processors; oneDNN does, and is not slower
-elsewhere. ``torch.set_float32_matmul_precision("medium")`` also leads there, but lets oneDNN round to bfloat16 where a
-processor is fast at that; what is called here never does. All of bfloat16 goes to oneDNN anyway.
+torch gives large float32 products to MKL, which does not use AVX-512 on AMD's processors; oneDNN does.
+``torch.set_float32_matmul_precision("medium")`` also leads there, but lets oneDNN round to bfloat16 on processors that
+are fast at that; what is called here rounds no more than float32 does. Products in bfloat16 go to oneDNN anyway.
 """
 
 import functools
@@ -24,26 +24,26 @@ LARGE_WEIGHT_GRADIENT = 1 << 30
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias`` with gradients, (..., in) → (..., out); ``weight`` (out, in) may be a view."""
-    if _suits(x, weight, x.numel() * weight.size(0)) and not torch.is_autocast_enabled("cpu"):
+    if _suits(x, weight):
         return _OneDnnLinear.apply(x, weight, bias)
     return functional.linear(x, weight, bias)
 
 
 def product(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     """``x @ weight.T`` without gradients, (rows, in) → (rows, out): in ``out``, or in memory of oneDNN's."""
-    if _suits(x, weight, x.numel() * weight.size(0)):
+    if _suits(x, weight):
         return _onednn(x, weight, None)
     return torch.mm(x, weight.t(), out=out)
 
 
-def _suits(x: Tensor, weight: Tensor, multiply_adds: int) -> bool:
+def _suits(x: Tensor, weight: Tensor) -> bool:
     """Whether to call oneDNN. What is compiled or exported stays torch's own product."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and multiply_adds >= LARGE
+        and not torch.is_autocast_enabled("cpu")
+        and x.numel() * weight.size(0) >= LARGE
         and _onednn_linear() is not None
     )
 
@@ -56,7 +56,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @functools.cache
 def _onednn_linear() -> Callable[..., Tensor] | None:
-    """torch's call of oneDNN, an operator for its compiler; None where it is missing or does not do what it should."""
+    """Torch's call of oneDNN, an operator for its compiler; None where it is missing or does not do what it should."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
         return None
     generator = torch.Generator().manual_seed(1)
@@ -64,7 +64,7 @@ def _onednn_linear() -> Callable[..., Tensor] | None:
     bias = torch.randn(4, generator=generator)
     try:
         op: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             found = op(x, weight[:4], bias, "none", [], ""), op(x, weight.t(), None, "none", [], "")
             expected = functional.linear(x, weight[:4], bias), x @ weight
     except (AttributeError, RuntimeError, TypeError):

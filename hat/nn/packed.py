@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hat.errors import ConfigError
 from hat.nn.elastic import ElasticLinear
 from hat.nn.products import Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
-from hat.nn.transformer import Transformer
+from hat.nn.transformer import SuperTransformer, Transformer
 
 DType = Literal["float32", "bfloat16", "float16", "int8"]
 
@@ -48,6 +48,18 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
     return packed
+
+
+def lower_linears(model: SuperTransformer, dtype: torch.dtype) -> SuperTransformer:
+    """A copy for evaluation under autocast to ``dtype`` whose linear layers hold their weights in that type already.
+
+    The results are the same, but weights are not converted again for every batch.
+    """
+    lowered = copy.deepcopy(model).requires_grad_(False)
+    for module in lowered.modules():
+        if isinstance(module, ElasticLinear):
+            module.to(dtype)
+    return lowered
 
 
 def why_not(dtype: DType, device: torch.device) -> str | None:

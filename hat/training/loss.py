@@ -97,8 +97,9 @@ def sentence_losses(
 
 
 class _Buffers:
-    """Room for the logits of some rows, used again and again: memory that is touched for the first time costs more than
-    what is computed in it.
+    """Room for the logits of some rows, used again and again.
+
+    Memory that is touched for the first time costs more than what is computed in it.
 
     Args:
         rows: at most so many.
