@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 
 from hat.artifacts import file_digest
-from hat.data.batch import Batch
-from hat.data.batching import validation_batches
+from hat.data.batch import Batch, collate
+from hat.data.batching import BATCH_COST, GPU_BATCH_COST, validation_rows
 from hat.data.corpus import ParallelCorpus
 from hat.data.parts import nested_parts
 from hat.errors import HatError, SearchError
@@ -20,7 +21,6 @@ from hat.space import Architecture
 from hat.training.validation import losses_by_sentence
 from hat.training.world import World
 
-_BATCHES = 4  # of a part, at least: one alone would pad its short sentences to the longest
 TOGETHER = 8  # candidates that a process computes between two times of writing down
 _DIGITS = 5  # of a sentence's loss, whether it comes from the file or not: more would be rounding errors
 
@@ -41,8 +41,13 @@ class Evaluator:
         self._parts: list[list[Batch]] = []
         self.tokens: list[list[int]] = []
         """Target tokens of each sentence of each part."""
+        self._places: list[list[int]] = []  # of each sentence of a part, where its batches have it
+        cost = GPU_BATCH_COST if device.type == "cuda" else BATCH_COST
         for rows in nested_parts(corpus, config.scoring.parts, config.scoring.seed):
-            self._parts.append(validation_batches(corpus, config.max_tokens, -(-len(rows) // _BATCHES), rows))
+            planned = validation_rows(corpus, config.max_tokens, rows=rows, batch_cost=cost)
+            place = {row: index for index, row in enumerate(np.concatenate(planned).tolist())}
+            self._parts.append([collate(corpus, batch) for batch in planned])
+            self._places.append([place[row] for row in rows.tolist()])
             self.tokens.append(corpus.target_lengths(0, len(corpus))[rows].tolist())
         self.model = SuperTransformer.from_pretrained(config.supertransformer).to(device)
         lower, precision = config.precision != "float32", getattr(torch, config.precision)
@@ -55,7 +60,7 @@ class Evaluator:
         smoothing, precision = self._config.label_smoothing, self._config.precision
         model, batches = self._scored_model, self._parts[part]
         losses = losses_by_sentence(model, architectures, batches, smoothing, precision, self._device)
-        return [[round(loss, _DIGITS) for loss in own] for own in losses]
+        return [[round(own[place], _DIGITS) for place in self._places[part]] for own in losses]
 
     def basis(self) -> str:
         """What decides a loss besides the architecture."""
