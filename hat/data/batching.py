@@ -5,6 +5,7 @@ pairs are sorted by length, packed into batches, and the batches shuffled. So me
 disk is read in blocks, and a saved position is found again by packing one pool only.
 """
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,6 +18,10 @@ from hat.errors import ConfigError, DataError
 
 POOL_ROWS = 1 << 20
 BLOCK_ROWS = 1 << 10
+BATCH_COST = 256
+"""About as many tokens take a processor as long as what has to be done for a batch however small it is."""
+GPU_BATCH_COST = 4096
+"""The same of a GPU."""
 
 
 def check_max_tokens(corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None) -> None:
@@ -258,24 +263,80 @@ def batch_indices(
         yield from plan.batches(corpus, epoch, pool, max_tokens, max_sentences)
 
 
-def validation_batches(
-    corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None, rows: Rows | None = None
-) -> list[Batch]:
-    """Every pair once, shortest first; always the same batches.
+def validation_rows(
+    corpus: ParallelCorpus,
+    max_tokens: int,
+    max_sentences: int | None = None,
+    rows: Rows | None = None,
+    batch_cost: int = BATCH_COST,
+) -> list[Rows]:
+    """The rows of each batch when every pair is read once, shortest first; always the same.
+
+    Few pairs differ much in length, so neighbours are put together only where that saves more than it pads.
 
     Args:
         corpus: the pairs.
         max_tokens: most tokens of a batch, padding included.
         max_sentences: most pairs in a batch; None sets no limit.
         rows: only these pairs; None takes all.
+        batch_cost: how many tokens of either side take as long as one more batch.
 
     Raises:
         ConfigError: if a sentence is longer than ``max_tokens``.
     """
     check_max_tokens(corpus, max_tokens, max_sentences)
     rows = np.arange(len(corpus)) if rows is None else rows
-    source_lengths = corpus.source_lengths(0, len(corpus))[rows]
-    target_lengths = corpus.target_lengths(0, len(corpus))[rows]
-    order = sort_by_length(source_lengths, target_lengths, np.arange(len(rows)))
-    packed = pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
-    return [collate(corpus, rows[index]) for index in packed]
+    source_lengths, target_lengths = (
+        lengths(0, len(corpus))[rows].astype(np.int64) for lengths in (corpus.source_lengths, corpus.target_lengths)
+    )
+    longest = np.maximum(source_lengths, target_lengths)
+    order = np.lexsort((source_lengths + target_lengths, longest))
+    limits = np.minimum(max_tokens // longest[order], max_sentences or len(rows))
+    bounds = _cheapest_cuts(source_lengths[order], target_lengths[order], limits, max_tokens, batch_cost)
+    return [rows[order[start:stop]] for start, stop in itertools.pairwise(bounds)]
+
+
+def _cheapest_cuts(
+    source_lengths: Rows, target_lengths: Rows, limits: Rows, max_tokens: int, batch_cost: int
+) -> list[int]:
+    """Where to cut a row of pairs so that the padded tokens of all batches and the cost of each are least.
+
+    Args:
+        source_lengths: of each pair.
+        target_lengths: of each pair; the longer side of a pair is never shorter than that of the one before.
+        limits: most pairs of a batch that starts with this pair.
+        max_tokens: most tokens of a batch on its longer side, padding included.
+        batch_cost: of each batch, in tokens.
+
+    Returns:
+        Where each batch starts, and the end.
+    """
+    pairs = len(source_lengths)
+    least = np.full(pairs + 1, np.iinfo(np.int64).max)  # cost of the first so many pairs
+    least[0] = 0
+    before = np.zeros(pairs + 1, dtype=np.int64)  # where their last batch starts
+    for start, limit in enumerate(limits.tolist()):
+        window = slice(start, start + limit)
+        source, target = np.maximum.accumulate(source_lengths[window]), np.maximum.accumulate(target_lengths[window])
+        sizes = np.arange(1, len(source) + 1)
+        sizes = sizes[sizes * np.maximum(source, target) <= max_tokens]  # a leading part: this only grows
+        costs = least[start] + sizes * (source + target)[: len(sizes)] + batch_cost
+        better = costs < least[start + sizes]
+        least[start + sizes[better]] = costs[better]
+        before[start + sizes[better]] = start
+    cuts = [pairs]
+    while cuts[-1] > 0:
+        cuts.append(int(before[cuts[-1]]))
+    return cuts[::-1]
+
+
+def validation_batches(
+    corpus: ParallelCorpus,
+    max_tokens: int,
+    max_sentences: int | None = None,
+    rows: Rows | None = None,
+    batch_cost: int = BATCH_COST,
+) -> list[Batch]:
+    """The batches of :func:`validation_rows`."""
+    planned = validation_rows(corpus, max_tokens, max_sentences, rows, batch_cost)
+    return [collate(corpus, batch) for batch in planned]

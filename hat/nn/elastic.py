@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hat.nn.linear import linear
+
 LAYER_NORM_EPS = 1e-5
 
 
@@ -42,7 +44,7 @@ class ElasticLinear(nn.Module):
     def forward(self, x: Tensor, out: int) -> Tensor:
         """Project the last axis of ``x`` to ``out`` features."""
         bias = None if self.bias is None else leading(self.bias, out)
-        return functional.linear(x, leading(self.weight, out, x.size(-1)), bias)
+        return linear(x, leading(self.weight, out, x.size(-1)), bias)
 
     def extra_repr(self) -> str:
         """Sizes, for ``print(model)``."""

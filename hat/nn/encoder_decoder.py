@@ -1,6 +1,7 @@
 """Embeddings, encoder, decoder and output projection: everything but who names the sizes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -96,13 +97,16 @@ class EncoderDecoder(nn.Module):
         if fused:
             _xavier_uniform(cross.q_proj.weight, fan, generator)
 
-    def _encode(self, source: Tensor, architecture: Architecture) -> Encoded:
+    def _encode(self, source: Tensor, architecture: Architecture, known: Sequence[Tensor] = ()) -> Encoded:
+        """``known`` are outputs of the first encoder layers, where those need not be computed again."""
         dim = architecture.encoder.embed_dim
-        x = self.source_embedding(source, dim) * math.sqrt(self._scale_dim(dim, self.maximum.encoder))
-        x = x + self.encoder_positions(0, source.size(1), dim)
         probs = self._dropout(dim / self.maximum.encoder)
-        x = dropout(x, probs.residual)
-        return self.encoder(x, architecture.encoder, padding_bias(source, PAD_ID), probs)
+        x = known[-1] if known else self._embed_source(source, dim, probs)
+        return self.encoder(x, architecture.encoder, padding_bias(source, PAD_ID), probs, known)
+
+    def _embed_source(self, tokens: Tensor, dim: int, probs: Dropout) -> Tensor:
+        x = self.source_embedding(tokens, dim) * math.sqrt(self._scale_dim(dim, self.maximum.encoder))
+        return dropout(x + self.encoder_positions(0, tokens.size(1), dim), probs.residual)
 
     def _embed_target(self, tokens: Tensor, positions: Tensor) -> Tensor:
         dim = positions.size(-1)
@@ -116,7 +120,9 @@ class EncoderDecoder(nn.Module):
         return leading(self.target_embedding.weight, self.target_vocab_size, dim).detach(), scale
 
     def _hidden(self, source: Tensor, target_in: Tensor, architecture: Architecture) -> Tensor:
-        encoded = self._encode(source, architecture)
+        return self._decode(self._encode(source, architecture), target_in, architecture)
+
+    def _decode(self, encoded: Encoded, target_in: Tensor, architecture: Architecture) -> Tensor:
         dim = architecture.decoder.embed_dim
         probs = self._dropout(dim / self.maximum.decoder)
         x = self._embed_target(target_in, self.decoder_positions(0, target_in.size(1), dim))

@@ -122,14 +122,16 @@ class Encoder(nn.Module):
         )
         self.final_norm = ElasticLayerNorm(maximum.embed_dim) if pre_norm else None
 
-    def forward(self, x: Tensor, spec: EncoderSpec, bias: Tensor | None, probs: Dropout) -> Encoded:
-        """Run the active layers on embedded tokens (B, S, E).
+    def forward(
+        self, x: Tensor, spec: EncoderSpec, bias: Tensor | None, probs: Dropout, known: Sequence[Tensor] = ()
+    ) -> Encoded:
+        """Run the active layers on embedded tokens (B, S, E), or those after the first ones, whose outputs are known.
 
         With pre-norm the final LayerNorm applies to the last layer's output alone, as in the authors' program;
         earlier layers that a decoder layer attends stay as they are.
         """
-        outputs = []
-        for layer, layer_spec in zip(self.layers, spec.layers, strict=False):
+        outputs = list(known)
+        for layer, layer_spec in list(zip(self.layers, spec.layers, strict=False))[len(known) :]:
             x = layer(x, layer_spec, bias, probs)
             outputs.append(x)
         if self.final_norm is not None:

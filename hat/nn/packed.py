@@ -20,7 +20,7 @@ from hat.nn.elastic import ElasticLinear
 from hat.nn.layers import Encoded
 from hat.nn.packed_decoder import PackedDecoder, PackedState
 from hat.nn.products import BFloat16Linear, Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
-from hat.nn.transformer import Transformer
+from hat.nn.transformer import SuperTransformer, Transformer
 
 DType = Literal["float32", "bfloat16", "float16", "int8"]
 
@@ -92,6 +92,18 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
     return PackedTransformer(packed)
+
+
+def lower_linears(model: SuperTransformer, dtype: torch.dtype) -> SuperTransformer:
+    """A copy for evaluation under autocast to ``dtype`` whose linear layers hold their weights in that type already.
+
+    The results are the same, but weights are not converted again for every batch.
+    """
+    lowered = copy.deepcopy(model).requires_grad_(False)
+    for module in lowered.modules():
+        if isinstance(module, ElasticLinear):
+            module.to(dtype)
+    return lowered
 
 
 def why_not(dtype: DType, device: torch.device) -> str | None:

@@ -4,7 +4,8 @@ Both are the same encoder and decoder. A SuperTransformer is told an :class:`Arc
 down to the layers; a Transformer is one SubTransformer, built at exactly its own sizes, and passes its own.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hat.nn.files import SuperTransformerFile, TransformerFile, load_model, read
 from hat.nn.layers import DecoderState, Encoded
 from hat.nn.options import MaximumDims, model_options
 from hat.space import Architecture, SearchSpace
+from hat.space.architecture import EncoderSpec
 
 
 class Transformer(EncoderDecoder):
@@ -167,6 +169,28 @@ class SuperTransformer(EncoderDecoder):
         self._check_fits(architecture)
         return self._hidden(source, target_in, architecture)
 
+    def hidden_of_each(
+        self, source: Tensor, target_in: Tensor, architectures: Iterable[Architecture]
+    ) -> Iterator[Tensor]:
+        """:meth:`hidden` of one SubTransformer after the other, in evaluation: each (B, T, D), the same as alone.
+
+        The first encoder layers that one has in common with the one before are not computed again, so an order in which
+        like encoders follow each other saves most: see :func:`by_encoder`.
+        """
+        spec: EncoderSpec | None = None
+        encoded: Encoded | None = None
+        for architecture in architectures:
+            self._check_fits(architecture)
+            if encoded is None or spec is None:
+                encoded = self._encode(source, architecture)
+            elif spec != architecture.encoder:
+                # With pre-norm the last output is normalised: only an equal encoder ends with the same.
+                usable = len(encoded.layers) - self.options.pre_norm
+                known = encoded.layers[: min(_common_layers(spec, architecture.encoder), usable)]
+                encoded = self._encode(source, architecture, known)
+            spec = architecture.encoder
+            yield self._decode(encoded, target_in, architecture)
+
     def extract(self, architecture: Architecture) -> Transformer:
         """The SubTransformer as a standalone model with a copy of its own weights, and nothing else.
 
@@ -200,6 +224,20 @@ class SuperTransformer(EncoderDecoder):
         """Read a folder that :meth:`save_pretrained` wrote. Raises DataError or ConfigError naming the file."""
         file = read_config(Path(folder), SuperTransformerFile)
         return load_model(partial(cls, file.space), file, Path(folder))
+
+
+def by_encoder(architecture: Architecture) -> tuple[int, ...]:
+    """A key to sort by, so that SubTransformers whose encoders begin alike follow each other."""
+    encoder = architecture.encoder
+    return encoder.embed_dim, *(size for layer in encoder.layers for size in layer.model_dump().values())
+
+
+def _common_layers(first: EncoderSpec, second: EncoderSpec) -> int:
+    """How many first layers of two encoders compute the same."""
+    if first.embed_dim != second.embed_dim:
+        return 0
+    pairs = zip(first.layers, second.layers, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _too_large(architecture: Architecture, sizes: Architecture) -> str | None:

@@ -73,7 +73,7 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     with join_world(config.training.device) as world:
         net.to(world.device)
         batches = training_batches(config.data, config.training, config.seed, world)
-        validation = held_out_batches(config.data, config.training)
+        validation = held_out_batches(config.data, config.training, world)
         with open_run(config, "hat-train-sub", contents, world, restart) as (run, checkpoints, state):
             trainer = Trainer(
                 net,

@@ -50,7 +50,7 @@ def train_super(config: TrainSuperConfig, restart: bool = False) -> Path:
         sampler = UniformSampler(config.space, config.seed)
         members = sampler.validation_architectures(config.random_architectures)
         batches = training_batches(config.data, config.training, config.seed, world)
-        validation = held_out_batches(config.data, config.training)
+        validation = held_out_batches(config.data, config.training, world)
         with open_run(config, "hat-train-super", {}, world, restart) as (run, checkpoints, state):
             trainer = Trainer(
                 model,

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hat.nn.linear import product
+
 ROWS_AT_ONCE = 256  # rows of logits that stay in the processor's cache at vocabularies of 10,000 and more
 
 
@@ -82,18 +84,42 @@ def sentence_losses(
     counted = target.ne(pad)
     low_hidden, low_weight, right = hidden[counted].to(dtype), weight.to(dtype), target[counted]
     at_once = min(ROWS_AT_ONCE, len(right)) if hidden.device.type == "cpu" else len(right)
-    size, device = (at_once, weight.size(0)), hidden.device
-    all_scores, all_products = torch.empty(size, device=device), torch.empty(size, dtype=dtype, device=device)
-    losses = torch.empty(len(right), dtype=torch.float64, device=device)
-    with torch.autocast(device.type, enabled=False):
+    buffers = _Buffers(at_once, low_weight)
+    losses = torch.empty(len(right), dtype=torch.float64, device=hidden.device)
+    with torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(right), at_once):
             rows = slice(start, start + at_once)
-            scores, products = (buffer[: len(right[rows])] for buffer in (all_scores, all_products))
-            scores.copy_(torch.mm(low_hidden[rows], low_weight.t(), out=products))
+            scores = buffers.scores(low_hidden[rows], low_weight)
             nll, uniform, _ = _row_losses(scores, right[rows, None])
             losses[rows] = (1.0 - smoothing) * nll + smoothing * uniform
-    totals = torch.zeros(target.size(0), dtype=torch.float64, device=device)
+    totals = torch.zeros(target.size(0), dtype=torch.float64, device=hidden.device)
     return totals.index_add_(0, counted.nonzero()[:, 0], losses)
+
+
+class _Buffers:
+    """Room for the logits of some rows, used again and again.
+
+    Memory that is touched for the first time costs more than what is computed in it.
+
+    Args:
+        rows: at most so many.
+        weight: the output projection (V, D), in the type of the products.
+    """
+
+    def __init__(self, rows: int, weight: Tensor) -> None:
+        self._float = torch.empty(rows, weight.size(0), device=weight.device)
+        self._low = torch.empty_like(self._float, dtype=weight.dtype)  # untouched where the products are float32
+
+    def scores(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        """The logits in float32, (rows, V)."""
+        scores, low = self._float[: len(hidden)], self._low[: len(hidden)]
+        if weight.dtype == torch.float32:
+            return product(hidden, weight, scores)
+        return scores.copy_(torch.mm(hidden, weight.t(), out=low))
+
+    def lowered(self, scores: Tensor) -> Tensor:
+        """What is in the place of logits (rows, V), in the type of the products."""
+        return scores if self._low.dtype == torch.float32 else self._low[: len(scores)].copy_(scores)
 
 
 def _row_losses(scores: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,19 +149,16 @@ class _OutputLoss(torch.autograd.Function):
         needs_gradient = wanted and any(ctx.needs_input_grad[:2])
         low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
         hidden_gradient, weight_gradient = torch.empty_like(hidden), torch.empty_like(weight)
-        # Memory that is touched for the first time costs more than what is computed in it: all rows share these. Those
-        # for gradients stay untouched where none is wanted.
-        size = (min(ROWS_AT_ONCE, hidden.size(0)), weight.size(0))
-        all_scores, all_products = torch.empty(size), torch.empty(size, dtype=dtype)
+        # Room for one piece's gradient, if it must be converted; untouched where no gradient is wanted.
         part, low_part = torch.empty_like(weight), torch.empty_like(low_weight)
         if needs_gradient:
             weight_gradient.zero_()
+        buffers = _Buffers(min(ROWS_AT_ONCE, hidden.size(0)), low_weight)
         sums = torch.zeros(2, dtype=torch.float64)
         for start in range(0, hidden.size(0), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            right = target[rows, None]
-            scores, products = all_scores[: len(right)], all_products[: len(right)]  # (rows, V)
-            scores.copy_(torch.mm(low_hidden[rows], low_weight.t(), out=products))
+            right, low_rows = target[rows, None], low_hidden[rows]
+            scores = buffers.scores(low_rows, low_weight)
             nll, uniform, total = _row_losses(scores, right)
             sums += torch.stack([nll.sum(), uniform.sum()])
             if not needs_gradient:
@@ -143,9 +166,13 @@ class _OutputLoss(torch.autograd.Function):
             # d loss / d scores = softmax - (1 - ε) one-hot - ε / V
             score_gradient = scores.div_(total).sub_(smoothing / weight.size(0))
             score_gradient.scatter_add_(1, right, torch.full(right.shape, smoothing - 1.0))
-            products.copy_(score_gradient)
-            hidden_gradient[rows] = torch.mm(products, low_weight)
-            weight_gradient += part.copy_(torch.mm(products.t(), low_hidden[rows], out=low_part))
+            low_gradient = buffers.lowered(score_gradient)
+            if dtype == torch.float32:
+                hidden_gradient[rows] = product(low_gradient, weight.t(), hidden_gradient[rows])
+                weight_gradient.addmm_(low_gradient.t(), low_rows)
+            else:
+                hidden_gradient[rows] = torch.mm(low_gradient, low_weight)
+                weight_gradient += part.copy_(torch.mm(low_gradient.t(), low_rows, out=low_part))
         if needs_gradient:
             ctx.save_for_backward(hidden_gradient, weight_gradient)
         nll_sum, uniform_sum = sums.float().unbind()

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hat.data.batch import Batch
 from hat.nn import SuperTransformer, Transformer
+from hat.nn.transformer import by_encoder
+from hat.space import Architecture
 from hat.special_ids import PAD_ID
 from hat.training.loss import output_loss, sentence_losses
 from hat.training.world import World
@@ -64,29 +66,35 @@ def validation_loss(
 
 @torch.inference_mode()
 def losses_by_sentence(
-    model: SuperTransformer | Transformer,
-    hidden_of: Callable[[Batch], Tensor],
+    model: SuperTransformer,
+    architectures: Sequence[Architecture],
     batches: Sequence[Batch],
     smoothing: float,
     precision: str,
     device: torch.device,
-) -> list[float]:
-    """Label-smoothed loss of every sentence in the order of ``batches``: sums over its tokens, in nats.
+) -> list[list[float]]:
+    """Each SubTransformer's label-smoothed loss of every sentence in the order of ``batches``: token sums, in nats.
+
+    They work on each batch one after the other, so that they can share what their encoders have in common; the losses
+    are the same as those of each alone.
 
     Args:
         model: in evaluation mode, on ``device``.
-        hidden_of: as in :func:`validation_loss`.
+        architectures: the SubTransformers.
         batches: the held-out data.
         smoothing: of the label-smoothed loss.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         device: where to compute.
     """
-    losses: list[float] = []
+    order = sorted(range(len(architectures)), key=lambda index: by_encoder(architectures[index]))
+    losses: list[list[float]] = [[] for _ in architectures]
     dtype = getattr(torch, precision)
     for batch in batches:
         batch = batch.to(device)
         with torch.autocast(device.type, dtype, enabled=precision != "float32"):
-            hidden = hidden_of(batch)
-        weight = model.output_weight(hidden.size(-1))
-        losses += sentence_losses(hidden, weight, batch.target_out, smoothing, PAD_ID, dtype).tolist()
+            outputs = model.hidden_of_each(batch.source, batch.target_in, [architectures[index] for index in order])
+            for index, hidden in zip(order, outputs, strict=True):
+                weight = model.output_weight(hidden.size(-1))
+                found = sentence_losses(hidden, weight, batch.target_out, smoothing, PAD_ID, dtype)
+                losses[index] += found.tolist()
     return losses

@@ -1,4 +1,6 @@
+import itertools
 import json
+import math
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,14 @@ from hat.data.batching import (
     TrainingBatches,
     batch_indices,
     validation_batches,
+    validation_rows,
 )
 from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
 from hat.errors import ConfigError, DataError
 from hat.special_ids import EOS_ID, PAD_ID
+
+DEMO = Path(__file__).parents[2] / "data" / "demo"
 
 
 def make_corpus(rows: int, seed: int = 0, longest: int = 30) -> ParallelCorpus:
@@ -104,7 +109,7 @@ def test_validation_batches_never_change_and_go_from_short_to_long() -> None:
     corpus = make_corpus(200)
     first, second = validation_batches(corpus, 150), validation_batches(corpus, 150)
     assert same(first, second)
-    widths = [batch.target_out.size(1) for batch in first]
+    widths = [max(batch.source.size(1), batch.target_out.size(1)) for batch in first]
     assert widths == sorted(widths)
     assert all(batch.num_sentences <= 4 for batch in validation_batches(corpus, 150, max_sentences=4))
 
@@ -265,3 +270,61 @@ def test_pools_cover_a_large_corpus_once_in_bounded_memory() -> None:
     tracemalloc.stop()
     assert seen.min() == seen.max() == 1
     assert peak < 50e6, "a pool of 262,144 rows needs some 20 MB; all rows at once would need 250 MB"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    max_tokens=st.integers(30, 120),
+    max_sentences=st.none() | st.integers(1, 4),
+    batch_cost=st.integers(0, 80),
+    seed=st.integers(0, 20),
+)
+def test_no_other_cut_of_the_validation_pairs_is_cheaper(
+    rows: int, max_tokens: int, max_sentences: int | None, batch_cost: int, seed: int
+) -> None:
+    corpus = make_corpus(rows, seed)
+    lengths = [(len(corpus.source(row)), len(corpus.target(row))) for row in range(rows)]
+
+    def cost(batch: list[int]) -> float:
+        """In padded tokens of both sides; infinite over a limit."""
+        sources, targets = zip(*(lengths[row] for row in batch), strict=True)
+        too_large = len(batch) * max(sources + targets) > max_tokens or len(batch) > (max_sentences or rows)
+        return math.inf if too_large else len(batch) * (max(sources) + max(targets)) + batch_cost
+
+    planned = [batch.tolist() for batch in validation_rows(corpus, max_tokens, max_sentences, None, batch_cost)]
+    order = [row for batch in planned for row in batch]
+    assert sorted(order) == list(range(rows))
+    cheapest = math.inf
+    for cuts in itertools.product([False, True], repeat=rows - 1):
+        bounds = [0, *(index + 1 for index, cut in enumerate(cuts) if cut), rows]
+        cheapest = min(cheapest, sum(cost(order[start:stop]) for start, stop in itertools.pairwise(bounds)))
+    assert sum(map(cost, planned)) == cheapest < math.inf
+
+
+def demo_corpus(split: str) -> ParallelCorpus:
+    """The demo corpus's words, without their ids."""
+    sides = []
+    for language in ("de", "en"):
+        lengths = [len(line.split()) + 1 for line in read_lines(DEMO / f"{split}.{language}.gz")]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        sides.append(Sentences(np.full(offsets[-1], EOS_ID), offsets))
+    return ParallelCorpus(*sides, source_vocab_size=10, target_vocab_size=10)
+
+
+@pytest.mark.parametrize("max_tokens", [1024, 2048, 4096])
+def test_training_batches_of_the_demo_corpus_are_hardly_padded(max_tokens: int) -> None:
+    corpus = demo_corpus("train")
+    source, target = corpus.source_lengths(0, len(corpus)), corpus.target_lengths(0, len(corpus))
+    tokens = padded = 0
+    for rows in batch_indices(corpus, max_tokens, seed=1, epoch=0):
+        tokens += int(source[rows].sum() + target[rows].sum())
+        padded += len(rows) * int(source[rows].max() + target[rows].max())
+    assert tokens >= 0.95 * padded
+
+
+def test_validation_batches_of_the_demo_corpus_are_hardly_padded() -> None:
+    batches = validation_batches(demo_corpus("valid"), 8192)
+    tokens = sum(int(side.ne(PAD_ID).sum()) for batch in batches for side in (batch.source, batch.target_out))
+    padded = sum(side.numel() for batch in batches for side in (batch.source, batch.target_out))
+    assert tokens >= 0.85 * padded

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_task import make_data
 
-from hat.data.batching import validation_batches
+from hat.data.batching import validation_batches, validation_rows
 from hat.data.corpus import ParallelCorpus
 from hat.data.parts import nested_parts
 from hat.special_ids import PAD_ID
@@ -48,7 +48,9 @@ def test_no_part_is_too_small(corpus: ParallelCorpus, least: int, parts: int) ->
 
 def test_batches_of_some_rows(corpus: ParallelCorpus) -> None:
     rows = nested_parts(corpus, 3, seed=1, least=1)[2]
+    planned = validation_rows(corpus, 200, 9, rows)
     batches = validation_batches(corpus, 200, 9, rows)
     assert all(batch.num_sentences <= 9 for batch in batches)
     targets = [row[row.ne(PAD_ID)].tolist() for batch in batches for row in batch.target_out]
-    assert targets == [corpus.target(row).tolist() for row in rows]  # in the order of the part
+    in_order = [row for batch in planned for row in batch.tolist()]
+    assert targets == [corpus.target(row).tolist() for row in in_order] and sorted(in_order) == sorted(rows.tolist())

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -304,9 +305,9 @@ def test_parts_are_kept_and_only_the_rest_is_scored(
     asked: list[tuple[Architecture, int]] = []
     losses = Evaluator.losses
 
-    def counted(evaluator: Evaluator, architecture: Architecture, part: int) -> list[float]:
-        asked.append((architecture, part))
-        return losses(evaluator, architecture, part)
+    def counted(evaluator: Evaluator, architectures: Sequence[Architecture], part: int) -> list[list[float]]:
+        asked.extend((architecture, part) for architecture in architectures)
+        return losses(evaluator, architectures, part)
 
     monkeypatch.setattr(Evaluator, "losses", counted)
     scores = str(tmp_path / "scores.jsonl")
