@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+MOST_DIFFERENCE = 1e-3
+
 
 class Turn(Protocol):
     """Ends the call before, if any, waits until the next is wanted, and returns the number of its round."""
@@ -25,8 +27,8 @@ class Prepared:
     """Of the peer."""
     parameters: int | None = None
     difference: float | None = None
-    """Largest difference of a log-probability, or relative difference of a loss, from hat's own in float32: shows that
-    it is the same network. None where the peer cannot take the same weights."""
+    """Largest difference of a target token's log-probability from hat's in float32: shows that it is the same network.
+    None where nothing is decoded."""
     note: str = ""
     """Where the work is not equal."""
 
@@ -49,3 +51,11 @@ def check_hypotheses(lengths: list[int], case_length: int) -> None:
     """Raise WrongWork unless every hypothesis took all the case's steps."""
     if set(lengths) != {case_length}:
         raise WrongWork(f"hypotheses must take {case_length} steps, take {sorted(set(lengths))}")
+
+
+def check_difference(prepared: Prepared, variant: str) -> None:
+    """Raise WrongWork where float32 is further from hat's than rounding explains: it is another network then."""
+    if variant == "float32" and (prepared.difference or 0.0) > MOST_DIFFERENCE:
+        raise WrongWork(
+            f"log-probabilities must be within {MOST_DIFFERENCE} of hat's, are {prepared.difference:.2g} off"
+        )

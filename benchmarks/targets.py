@@ -42,7 +42,7 @@ TARGETS = (
         ("SuperTransformer, largest step", "hat", "float32"), ("its largest as a Transformer", "hat", "float32"), 1.10
     ),
     _against("SuperTransformer, sampled step", "float32", "plain", "float32", 1 / 3),
-    _against("scoring, sampled", "float32", "plain", "float32", 1 / 4),
+    *(_against("scoring, sampled", variant, "plain", "float32", 1 / 4) for variant in ("float32", "bfloat16")),
 )
 """Peers that are set in several ways, such as ``int8 AVX-512``, count with the fastest."""
 

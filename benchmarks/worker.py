@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from benchmarks.cases import Configuration
 from benchmarks.peers import PACKAGES, PEERS
+from benchmarks.prepared import check_difference
 
 
 class Answers:
@@ -59,14 +60,19 @@ class Answers:
         }
 
 
+def missing(peer: str) -> str | None:
+    """How to install what the peer needs; None when it is here."""
+    package, how = PACKAGES.get(peer, ("torch", ""))
+    return how if importlib.util.find_spec(package) is None else None
+
+
 def main() -> None:
     """Prepare the configuration of the command line and answer."""
     configuration = Configuration.from_dict(json.loads(sys.argv[1]))
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not stand among the answers
     answers = Answers(output)
-    package, how = PACKAGES.get(configuration.peer, ("torch", ""))
-    if importlib.util.find_spec(package) is None:
+    if (how := missing(configuration.peer)) is not None:
         answers.say(missing=f"not installed: {how}")
         return
     try:
@@ -77,6 +83,7 @@ def main() -> None:
         prepared = getattr(peer, configuration.case.kind)(
             configuration.case, configuration.variant, configuration.threads
         )
+        check_difference(prepared, configuration.variant)
         answers.say(ready={name: value for name, value in vars(prepared).items() if name != "loop"})
         prepared.loop(answers)
     except Exception as error:  # whatever a peer raises becomes its line in the table
