@@ -57,13 +57,10 @@ def choose(
     for group in all_groups:
         if quick and not group.quick and pattern is None:
             continue
-        most = max((one.threads for one in group.configurations if one.threads <= cores), default=1)
         kept = [
             one
             for one in group.configurations
-            if one.threads <= cores
-            and (pattern is None or re.search(pattern, one.name))
-            and (not quick or one.threads == most)
+            if one.threads <= cores and (pattern is None or re.search(pattern, one.name))
         ]
         if kept:
             chosen.append((group, kept))
@@ -81,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="few cases, three rounds, the most threads only")
+    parser.add_argument("--quick", action="store_true", help="few cases, three rounds")
     parser.add_argument("--only", metavar="PATTERN", help="configurations whose name this regular expression matches")
     parser.add_argument("--repeats", type=int, help="rounds through all that is compared")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "benchmarks")

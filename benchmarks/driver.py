@@ -48,6 +48,7 @@ class Worker:
     """
 
     def __init__(self, configuration: Configuration, python: str) -> None:
+        self.failure = ""
         threads = str(configuration.threads)
         environment = {
             "OMP_NUM_THREADS": threads,
@@ -70,13 +71,17 @@ class Worker:
         """The next line it prints. Raises WorkerError if it says that something failed, or ends."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if not line:
-            self._errors.seek(0)
-            raise WorkerError((self._errors.read().strip().splitlines() or ["ended without a word"])[-1])
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = json.loads(line) if line else {"error": self._last_words()}
         if "error" in values:
-            raise WorkerError(values["error"])
+            self.failure = values["error"]
+            raise WorkerError(self.failure)
         return values
+
+    def _last_words(self) -> str:
+        """Why it ended."""
+        self._errors.seek(0)
+        told = self._errors.read().strip().splitlines()
+        return f"ended with status {self._process.wait()}: {told[-1] if told else 'no word'}"
 
     def ask(self, what: str, round: int) -> dict[str, Any]:
         """Its answer to ``time`` or ``profile``."""
@@ -116,14 +121,18 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of every timer in every round; each round goes through all, every other one backwards.
 
+    Before the first round each makes one call that does not count: it allocates, and compiles what is to be compiled.
     One that raises WorkerError is left out from there on, with the times that it has.
     """
     seconds: dict[str, list[float]] = {name: [] for name in timers}
     running = list(timers)
-    for round in range(repeats):
+    for round in range(-1, repeats):
         for name in list(running if round % 2 == 0 else reversed(running)):
             try:
-                seconds[name].append(turn_seconds(timers[name], round))
+                if round < 0:
+                    timers[name].time(0)
+                else:
+                    seconds[name].append(turn_seconds(timers[name], round))
             except WorkerError:
                 running.remove(name)
             time.sleep(settle_seconds)
@@ -155,7 +164,7 @@ def run_group(
         for name, seconds in interleave(ready, repeats).items():
             results[name]["seconds"] = seconds
             if len(seconds) < repeats:
-                results[name]["error"] = "ended while it was timed"
+                results[name]["error"] = ready[name].failure
             elif profile and results[name]["peer"] == "hat":
                 results[name]["profile"] = ready[name].ask("profile", repeats)["profile"]
     finally:
