@@ -48,8 +48,9 @@ class Case:
     length: int = 30
     """Tokens of source and target, end symbols included: as many decoder steps."""
     beam: int = 4
-    network: Literal["plain", "largest", "smallest", "sampled"] = "plain"
-    """A Transformer of this shape, or a SubTransformer inside the SuperTransformer of the IWSLT space."""
+    network: Literal["plain", "largest", "smallest", "sampled", "extracted"] = "plain"
+    """A Transformer of this shape, a SubTransformer inside the SuperTransformer of the IWSLT space, or the largest one
+    extracted from it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Configuration:
     @property
     def name(self) -> str:
         """For people, and for ``--only``."""
-        return f"{self.case.name} | {self.peer} {self.variant} | {self.threads} threads"
+        return f"{self.case.name} | {self.peer} {self.variant} | threads {self.threads}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -96,19 +97,13 @@ LIMITS: Rows = (("limit", "float32"), ("limit", "bfloat16"), ("limit", "int8"))
 HAT: Rows = (("hat", "float32"), ("hat", "bfloat16"), ("hat", "int8"))
 CT2: Rows = (("CTranslate2", "float32"), ("CTranslate2", "int8"), ("CTranslate2", "int8 AVX-512"))
 DECODERS: Rows = (*HAT, *CT2, ("transformers", "float32"), ("plain", "float32"), ("fairseq", "float32"), *LIMITS)
-TRAINERS: Rows = (
-    ("hat", "float32"),
-    ("hat", "bfloat16"),
-    ("plain", "float32"),
-    ("plain", "medium"),
-    ("plain", "bfloat16"),
-    ("fairseq", "float32"),
-    ("fairseq", "medium"),
-    ("JoeyNMT", "float32"),
-    ("JoeyNMT", "medium"),
-    ("limit", "float32"),
-    ("limit", "bfloat16"),
-)
+HAT_TRAINS: Rows = (("hat", "float32"),)
+TRAINERS: dict[str, Rows] = {
+    "training": (*HAT_TRAINS, *((peer, "float32") for peer in ("plain", "fairseq", "JoeyNMT", "limit"))),
+    "training, medium": (*HAT_TRAINS, *((peer, "medium") for peer in ("plain", "fairseq", "JoeyNMT"))),
+    "training, bfloat16": tuple((peer, "bfloat16") for peer in ("hat", "plain", "limit")),
+}
+"""Groups of few, on two threads: a process that trains takes up to four gigabytes."""
 OWN: Rows = (("hat", "float32"), ("plain", "float32"), ("limit", "float32"))
 
 TINY = Shape(width=128, ffn=256, heads=4, encoder_layers=4, decoder_layers=4, vocabulary=9_700)
@@ -142,22 +137,18 @@ def _training() -> list[Group]:
     train = Case("training", "training", IWSLT, sentences=178, length=23)
     score = Case("scoring, sampled", "scoring", IWSLT, sentences=1014, length=15, network="sampled")
     largest = replace(train, name="SuperTransformer, largest step", network="largest")
-    alone = replace(train, name="its largest as a Transformer", shape=_largest_iwslt())
+    alone = replace(train, name="its largest as a Transformer", network="extracted")
     sampled = replace(train, name="SuperTransformer, sampled step", network="sampled")
     scores = [replace(score, name=f"scoring, {network}", network=network) for network in ("largest", "smallest")]
+    in_space = {
+        "largest step": tuple((case, *row) for case in (largest, alone) for row in (("hat", "float32"), LIMITS[0])),
+        "sampled step": tuple((sampled, *row) for row in (*OWN, ("hat", "bfloat16"))),
+    }
     return [
-        _group(train, TRAINERS, threads=(2,)),  # processes that train at 1 thread, too, would not fit into memory
-        Group(
-            "SuperTransformer",
-            tuple(
-                Configuration(case, peer, "float32", 2)
-                for case, peers in (
-                    (largest, ("hat",)),
-                    (alone, ("hat", "limit")),
-                    (sampled, ("hat", "plain", "limit")),
-                )
-                for peer in peers
-            ),
+        *(_group(replace(train, name=name), rows, threads=(2,)) for name, rows in TRAINERS.items()),
+        *(
+            Group(f"SuperTransformer, {what}", tuple(Configuration(*row, 2) for row in timed))
+            for what, timed in in_space.items()
         ),
         _group(score, (*OWN, ("hat", "bfloat16")), threads=(2,)),
         *(_group(case, OWN, threads=(2,)) for case in scores),
@@ -189,8 +180,3 @@ def _swept(what: str, value: int, shape: Shape, sentences: int = 1, beam: int = 
 
 def _group(case: Case, rows: Rows, threads: tuple[int, ...] = (1, 2), quick: bool = False) -> Group:
     return Group(case.name, tuple(Configuration(case, *row, n) for row in rows for n in threads), quick=quick)
-
-
-def _largest_iwslt() -> Shape:
-    """The largest SubTransformer of the IWSLT space."""
-    return Shape(width=640, ffn=2048, heads=4, vocabulary=IWSLT.vocabulary, qkv=512, attended=3)

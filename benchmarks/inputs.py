@@ -49,7 +49,7 @@ def architecture_of(case: Case, turn: int) -> Architecture:
     space = SearchSpace.from_yaml(SPACE)
     if case.network == "sampled":
         return space.sample(random.Random(f"benchmark {turn}"))
-    return space.largest() if case.network == "largest" else space.smallest()
+    return space.smallest() if case.network == "smallest" else space.largest()
 
 
 def sentences(case: Case, seed: int) -> Tensor:

@@ -44,7 +44,7 @@ def _bars(axes: Axes, results: Sequence[Result]) -> None:
     bars = axes.barh([names[index] for index in order], [1000 * seconds[index] for index in order])
     for bar, index in zip(bars, order, strict=True):
         bar.set_alpha({"hat": 1.0, "limit": 0.25}.get(keys[index][1], 0.5))
-    axes.bar_label(bars, fmt="%.3g", padding=2)
+    axes.bar_label(bars, [f"{bar.get_width():,.{0 if bar.get_width() >= 100 else 1}f}" for bar in bars], padding=2)
     axes.margins(x=0.15)
     axes.set_xlabel("ms")
 

@@ -33,6 +33,8 @@ def _targets(results: Sequence[Result]) -> list[str]:
         if target.ours[0] != target.theirs[0]:
             other += f", {target.theirs[0]}"
         rows.append((target.ours[0], f"hat {ours['variant']}", other, _number(measured), _number(target.at_most), kept))
+    if not rows:
+        return ["None of the targets was timed."]
     return table(("case", "time of", "over that of", "ratio", "at most", "kept"), rows)
 
 

@@ -24,6 +24,7 @@ def _against(case: str, ours: str, peer: str, theirs: str, at_most: float) -> Ta
 
 
 _BASE = [f"base, decoder layers {number}" for number in (1, 3, 6)]
+_BOTH = ("float32", "bfloat16")
 
 TARGETS = (
     *(_against(case, "float32", "CTranslate2", "float32", 0.75) for case in _BASE),
@@ -36,13 +37,13 @@ TARGETS = (
     *(_against(case, "float32", "CTranslate2", "float32", 1.5) for case in ("tiny, greedy", "tiny, beam 5")),
     *(_against(f"{size} WMT network", "float32", "plain", "float32", 1 / 4) for size in ("largest", "smallest")),
     _against("training", "float32", "fairseq", "float32", 1 / 1.5),
-    _against("training", "float32", "fairseq", "medium", 1.0),
-    _against("training", "bfloat16", "plain", "bfloat16", 1 / 1.3),
+    _against("training, medium", "float32", "fairseq", "medium", 1.0),
+    _against("training, bfloat16", "bfloat16", "plain", "bfloat16", 1 / 1.3),
     Target(
         ("SuperTransformer, largest step", "hat", "float32"), ("its largest as a Transformer", "hat", "float32"), 1.10
     ),
-    _against("SuperTransformer, sampled step", "float32", "plain", "float32", 1 / 3),
-    *(_against("scoring, sampled", variant, "plain", "float32", 1 / 4) for variant in ("float32", "bfloat16")),
+    *(_against("SuperTransformer, sampled step", variant, "plain", "float32", 1 / 3) for variant in _BOTH),
+    *(_against("scoring, sampled", variant, "plain", "float32", 1 / 4) for variant in _BOTH),
 )
 """Peers that are set in several ways, such as ``int8 AVX-512``, count with the fastest."""
 

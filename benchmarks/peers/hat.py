@@ -73,8 +73,11 @@ class _OneBatch:
 
 def training(case: Case, variant: str, threads: int) -> Prepared:
     """hat-train-super's or hat-train-sub's updates."""
-    of_super = case.network != "plain"
-    model = (inputs.super_network if of_super else inputs.network)(case, inputs.DROPOUT)
+    model = (
+        inputs.network(case, inputs.DROPOUT) if case.network == "plain" else inputs.super_network(case, inputs.DROPOUT)
+    )
+    if case.network == "extracted":
+        model = model.extract(inputs.architecture_of(case, 0))
     batch = inputs.pairs(case)
     config = TrainingConfig(
         max_updates=NEVER, log_every=NEVER, validate_every=NEVER, checkpoint_every=NEVER,
@@ -85,7 +88,8 @@ def training(case: Case, variant: str, threads: int) -> Prepared:
         batches = _OneBatch(batch, turn)
 
         def hidden_of(batch: Batch, update: int) -> Tensor:
-            active = (inputs.architecture_of(case, batches.round),) if of_super else ()
+            inside = isinstance(model, hat.SuperTransformer)
+            active = (inputs.architecture_of(case, batches.round),) if inside else ()
             return model.hidden(batch.source, batch.target_in, *active)
 
         with tempfile.TemporaryDirectory() as folder:

@@ -108,7 +108,7 @@ def test_quick_times_the_quick_groups_and_only_takes_what_matches_and_the_cores_
     assert {one.threads for _, configurations in quick for one in configurations} == {1, 2}
     assert all(group.quick for group, _ in quick)
     only = choose(groups(), r"tiny, greedy .* hat int8", False, 1)
-    assert [one.name for _, configurations in only for one in configurations] == ["tiny, greedy | hat int8 | 1 threads"]
+    assert [one.name for _, configurations in only for one in configurations] == ["tiny, greedy | hat int8 | threads 1"]
 
 
 def test_the_limit_reads_every_matrix_of_the_model_once() -> None:
