@@ -2,7 +2,7 @@
 #   make demo    the whole pipeline on the corpus in data/demo, about five minutes on two cores
 #   make test    the tests
 #   make check   lint, formatting, types
-#   make bench   the benchmarks
+#   make bench   the benchmarks, hours on two cores; ARGS=--quick for minutes, ARGS=--help for all there is
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,8 +22,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.kernels
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +41,11 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.test
 	$(PIP) --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 clean:

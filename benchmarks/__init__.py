@@ -1,0 +1,1 @@
+"""How fast hat is, beside programs that pip can install and beside what the machine can do: ``make bench``."""
