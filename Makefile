@@ -24,7 +24,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
-	$(BIN)/python -m benchmarks.kernels
+	$(if $(ARGS),,$(BIN)/python -m benchmarks.kernels)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

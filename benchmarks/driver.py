@@ -166,7 +166,10 @@ def run_group(
             if len(seconds) < repeats:
                 results[name]["error"] = ready[name].failure
             elif profile and results[name]["peer"] == "hat":
-                results[name]["profile"] = ready[name].ask("profile", repeats)["profile"]
+                try:
+                    results[name]["profile"] = ready[name].ask("profile", repeats)["profile"]
+                except WorkerError as error:
+                    results[name]["error"] = str(error)
     finally:
         for worker in workers.values():
             worker.close()

@@ -1,4 +1,4 @@
-"""The three places where hat does not take torch's default on the CPU, timed against that default.
+"""Places where hat does not take torch's default on the CPU, timed against that default.
 
 Prints a Markdown table of ratios: medians of interleaved repeats, so that a change of the machine's speed hits both
 sides. Run it on an otherwise idle machine: ``python benchmarks/kernels.py [--threads N] [--repeats N]``.

@@ -118,7 +118,7 @@ def scoring(case: Case, variant: str, threads: int) -> Prepared:
 
     def loop(turn: Turn) -> None:
         with folder:
-            repeat(lambda round: evaluator.losses(inputs.architecture_of(case, round), 0))(turn)
+            repeat(lambda round: evaluator.losses([inputs.architecture_of(case, round)], 0))(turn)
 
     return Prepared(loop, case.sentences, "sentences", hat.__version__, parameters=parameters)
 

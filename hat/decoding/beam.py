@@ -69,7 +69,10 @@ class DecodingNetwork(Protocol):
         """The :class:`DecodingState` before the first step, for ``beam`` hypotheses a sentence."""
 
     def step(self, tokens: Tensor, state: Any) -> Tensor:
-        """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
+        """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date.
+
+        The search overwrites them: they must be a tensor of their own.
+        """
 
 
 @torch.inference_mode()

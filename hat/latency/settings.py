@@ -12,6 +12,7 @@ from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
 
 DEVICE_FILE = "device.json"
+DEVICE_FORMAT: Literal["hat.device/3"] = "hat.device/3"
 
 
 class CallSettings(Section):
@@ -73,8 +74,8 @@ class LatencySettings(CallSettings):
 class DeviceRecord(Section):
     """On what machine, with what software and how latencies were measured: the content of ``device.json``."""
 
-    format: Literal["hat.device/1", "hat.device/2"] = "hat.device/2"
-    """Records of the first format lack what has a default here."""
+    format: Literal["hat.device/1", "hat.device/2", "hat.device/3"] = DEVICE_FORMAT
+    """Earlier ones are of code that decoded otherwise; records of the first lack what has a default here."""
     machine: str
     """Processor and how many of its cores may be used."""
     gpu: str | None

@@ -18,7 +18,7 @@ from hat.space.architecture import (
     EncoderSpec,
 )
 
-_FIRST_CAPACITY = 32
+FIRST_CAPACITY = 32
 """Positions that the caches have room for at first."""
 
 
@@ -208,7 +208,7 @@ class Decoder(nn.Module):
         # Keys and values of the sentence are read at every step: side by side in memory.
         memories = [memory.contiguous() for memory in self.memories(encoded, spec)]
         like = encoded.layers[-1]
-        sentences, room = like.size(0), beam * _FIRST_CAPACITY
+        sentences, room = like.size(0), beam * FIRST_CAPACITY
         caches = []
         for layer in spec.layers:
             heads = layer.self_attn_heads

@@ -29,7 +29,9 @@ _LEAST_WEIGHTS = 1 << 16
 
 
 class PackedTransformer(nn.Module):
-    """A copy of a Transformer for inference: same calls, same results but for rounding.
+    """A copy of a Transformer for inference: what translates and scores, with the same results but for rounding.
+
+    It stays on the device that it was packed for.
 
     Args:
         net: the copy, with packed products.
@@ -37,17 +39,17 @@ class PackedTransformer(nn.Module):
 
     def __init__(self, net: Transformer) -> None:
         super().__init__()
-        self.net = net
+        self._net = net
         self._decoder = PackedDecoder(net.decoder, net.architecture.decoder)
         self._embedding, self._scale = net.target_embedding_and_scale()
 
     def forward(self, source: Tensor, target_in: Tensor) -> Tensor:
         """Logits (B, T, V) of every next token, as :meth:`Transformer.forward`."""
-        return self.net(source, target_in)
+        return self._net(source, target_in)
 
     def encode(self, source: Tensor) -> Encoded:
         """Run the encoder on token ids (B, S), padded on the right."""
-        return self.net.encode(source)
+        return self._net.encode(source)
 
     def start(self, encoded: Encoded, beam: int) -> PackedState:
         """The decoding state before the first step, for ``beam`` hypotheses a sentence."""
@@ -55,11 +57,11 @@ class PackedTransformer(nn.Module):
 
     def step(self, tokens: Tensor, state: PackedState) -> Tensor:
         """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
-        positions = self.net.decoder_positions.forward(state.position, 1, self._embedding.size(1))
+        positions = self._net.decoder_positions.forward(state.position, 1, self._embedding.size(1))
         state.position += 1
         embedded = self._embedding.index_select(0, tokens.reshape(-1))
         x = self._decoder.step(torch.add(positions, embedded, alpha=self._scale), state)
-        return self.net.output_embedding.logits(x).view(*tokens.shape, -1)
+        return self._net.output_embedding.logits(x).view(*tokens.shape, -1)
 
     def save_pretrained(self, folder: str | Path) -> NoReturn:
         """Raises ConfigError: the weights are no longer here as they were."""
@@ -67,7 +69,7 @@ class PackedTransformer(nn.Module):
 
 
 def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> PackedTransformer:
-    """A copy for inference: same calls, same results but for rounding; it can be neither trained nor saved.
+    """A copy for inference: same results but for rounding; it can be neither trained nor saved.
 
     Args:
         net: the model; it stays as it is.

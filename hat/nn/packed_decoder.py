@@ -14,11 +14,8 @@ from torch import Tensor
 
 from hat.nn.attention import Memory, Past
 from hat.nn.elastic import LAYER_NORM_EPS, ElasticLayerNorm
-from hat.nn.layers import Decoder, DecoderLayer, Encoded
+from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, Encoded
 from hat.space.architecture import DecoderLayerSpec, DecoderSpec
-
-_FIRST_CAPACITY = 32
-"""Positions that the caches have room for at first."""
 
 
 class PackedMemory:
@@ -122,7 +119,7 @@ class PackedDecoder:
             scaled = memory.keys * memory.keys.size(-1) ** -0.5
             memories.append(PackedMemory(Memory(scaled, memory.values, memory.bias)))
         like = encoded.layers[-1]
-        sentences, room = like.size(0), beam * _FIRST_CAPACITY
+        sentences, room = like.size(0), beam * FIRST_CAPACITY
         shapes = [(3, sentences, layer.heads, room, self._decoder.qkv_dim // layer.heads) for layer in self._layers]
         caches = [PackedCache(like.new_empty(shape)) for shape in shapes]
         return PackedState(memories, caches, Past(like.new_empty(sentences, beam, 0)))

@@ -10,7 +10,7 @@ from typing import Any
 from hat.errors import BackendError, ConfigError, InfeasibleError, SearchError
 from hat.latency.device import describe
 from hat.latency.predictor import LatencyPredictor
-from hat.latency.settings import DeviceRecord
+from hat.latency.settings import DEVICE_FORMAT, DeviceRecord
 from hat.latency.stopwatch import Reading, Stopwatch
 from hat.search import Candidate
 from hat.space import Architecture
@@ -124,7 +124,7 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
             "latency only."
         ) from None
-    if predictor.device.format == "hat.device/1":
+    if predictor.device.format != DEVICE_FORMAT:
         logger.warning(
             "%s: its latencies were measured by an earlier version, which decoded otherwise; measure a new data set",
             folder,

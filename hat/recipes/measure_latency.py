@@ -17,7 +17,7 @@ from hat.latency.choosing import choose_informative
 from hat.latency.dataset import LatencyWriter
 from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
-from hat.latency.settings import DEVICE_FILE, DeviceRecord, LatencySettings
+from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.recipes.latency_rows import Time, fill, short
 from hat.space import Architecture, SearchSpace
@@ -202,7 +202,7 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRec
             "choose another output folder, or begin anew with --restart."
         )
     device_before = DeviceRecord.read(where / DEVICE_FILE)
-    if device_before.format == "hat.device/1":
+    if device_before.format != DEVICE_FORMAT:
         raise ConfigError(
             f"{where}: was measured by an earlier version, which decoded otherwise; choose another output folder, or "
             "begin anew with --restart."

@@ -155,7 +155,7 @@ def test_a_copy_is_a_copy() -> None:
     net = NETS["attends one and three layers"]
     first, second = on("eager", "float32", net), on("eager", "float32", net)
     assert isinstance(first, PackedTransformer) and isinstance(second, PackedTransformer)
-    own, other = first.net.source_embedding.weight, second.net.source_embedding.weight
+    own, other = first._net.source_embedding.weight, second._net.source_embedding.weight
     assert torch.equal(own, other) and len({w.data_ptr() for w in (own, other, net.source_embedding.weight)}) == 3
 
 

@@ -5,7 +5,7 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -231,3 +231,13 @@ def test_processes_answer_and_one_that_fails_stops_none() -> None:
     assert timed["units"] == 14 and timed["difference"] < 1e-4
     assert sum(timed["profile"].values()) == pytest.approx(1.0)
     assert "must divide" in failed["error"] and "seconds" not in failed
+
+
+@pytest.mark.parametrize("peer", ["hat", "plain"])
+@pytest.mark.parametrize("kind", ["training", "scoring"])
+def test_steps_and_scores_are_timed(kind: Literal["training", "scoring"], peer: str) -> None:
+    case = Case("small", kind, Shape(vocabulary=40), sentences=5, length=6, network="smallest")
+    group = Group(kind, (Configuration(case, peer, "float32", 1),))
+    (timed,) = driver.run_group(group, group.configurations, 2, {}, profile=False)
+    assert "error" not in timed, timed["error"]
+    assert len(timed["seconds"]) == 2 and min(timed["seconds"]) > 0

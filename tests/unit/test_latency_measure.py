@@ -72,7 +72,7 @@ class Watch:
 
         def watched_encode(net: PackedTransformer, source: torch.Tensor) -> Any:
             self.sources.append(source)
-            self.widths.append(net.net.architecture.decoder.embed_dim)
+            self.widths.append(net._net.architecture.decoder.embed_dim)
             self.note(net)
             return encode(net, source)
 
@@ -86,7 +86,7 @@ class Watch:
         monkeypatch.setattr(PackedTransformer, "step", watched_step)
 
     def note(self, net: PackedTransformer) -> None:
-        modes = net.net.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled()
+        modes = net._net.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), gc.isenabled()
         self.states.add((*modes, torch.get_num_threads(), self.dtype))
 
 

@@ -214,14 +214,19 @@ def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert len(measured(config)) == 5
 
 
-def test_a_run_that_an_earlier_version_began_is_not_continued(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("earlier", "without"), [("hat.device/1", ("hardware", "software", "sessions")), ("hat.device/2", ())]
+)
+def test_a_run_that_an_earlier_version_began_is_not_continued(
+    config: Path, capsys: pytest.CaptureFixture[str], earlier: str, without: tuple[str, ...]
+) -> None:
     """It timed other code: its rows and new ones do not belong together."""
     assert measure_main([str(config), "samples=3"]) == 0
     path = config.parent / "latency" / "device.json"
     device = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("hardware", "software", "sessions"):
+    for name in without:
         del device[name]
-    path.write_text(json.dumps(device | {"format": "hat.device/1"}), encoding="utf-8")
+    path.write_text(json.dumps(device | {"format": earlier}), encoding="utf-8")
     before = (path.parent / "latency.csv").read_bytes()
     assert measure_main([str(config), "samples=4"]) == 2
     assert "was measured by an earlier version, which decoded otherwise" in capsys.readouterr().err

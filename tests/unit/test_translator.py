@@ -281,7 +281,7 @@ def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Tra
     call = "latency={source_length: 4, target_length: 4, beam: 2, device: cpu, threads: 1, runs: 2}"
     latency = evaluation(run, "sub", *text, call)["latency"]
     assert latency["runs"] == 2 and latency["total"]["mean_ms"] > latency["encoder"]["mean_ms"] > 0
-    settings, net = latency["device"]["settings"], translator.model.net
+    settings, net = latency["device"]["settings"], translator.model._net
     for name in ("source_vocab_size", "target_vocab_size"):
         assert settings[name] == getattr(net, name)
     for name in ("share_embeddings", "pre_norm"):
