@@ -228,6 +228,17 @@ def test_search_leaves_the_model_as_it_is(seed: int) -> None:
 
 
 @pytest.mark.parametrize("form", [lambda net: net, pack], ids=["plain", "packed"])
+@pytest.mark.parametrize("seed", range(5))
+def test_hypotheses_outgrow_the_first_caches(seed: int, form: Callable[[Transformer], DecodingNetwork]) -> None:
+    net, rng = random_net(seed)
+    source = random_batch(rng, net)[0]
+    options = BeamOptions(beam=3, max_length_ratio=0, max_length_offset=75, min_length=70)
+    found = beam_search(form(net), source, options)
+    for row, hypotheses in zip(source, found, strict=True):
+        check_same(hypotheses, slow_beam_search(net, row[row.ne(PAD_ID)], options))
+
+
+@pytest.mark.parametrize("form", [lambda net: net, pack], ids=["plain", "packed"])
 @pytest.mark.parametrize("length", [1, 1100])
 def test_very_short_and_very_long(length: int, form: Callable[[Transformer], DecodingNetwork]) -> None:
     """One token, and more positions than the table of positions has."""
