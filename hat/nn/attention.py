@@ -81,9 +81,10 @@ class SelfAttentionCache:
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def select(self, sentences: Tensor) -> None:
-        """Keep these sentences (int64) only."""
-        self.keys, self.values = self.keys.index_select(0, sentences), self.values.index_select(0, sentences)
+    def select(self, sentences: Tensor) -> "SelfAttentionCache":
+        """The cache of these sentences (int64)."""
+        keys, values = self.keys.index_select(0, sentences), self.values.index_select(0, sentences)
+        return SelfAttentionCache(keys, values, self.length)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from hat.space.architecture import (
     EncoderLayerSpec,
     EncoderSpec,
 )
+
+_Kept = TypeVar("_Kept", bound="_OfSentences")
 
 FIRST_CAPACITY = 32
 """Positions that the caches have room for at first."""
@@ -139,13 +141,22 @@ class Encoder(nn.Module):
         return Encoded(tuple(outputs), bias)
 
 
+class _OfSentences(Protocol):
+    def select(self: _Kept, sentences: Tensor) -> _Kept:
+        """What belongs to these sentences (int64)."""
+
+
+_MemoryT = TypeVar("_MemoryT", bound=_OfSentences)
+_CacheT = TypeVar("_CacheT", bound=_OfSentences)
+
+
 @dataclass
-class DecoderState:
+class IncrementalState(Generic[_MemoryT, _CacheT]):
     """All that decoding needs between two steps, for B sentences with ``beam`` hypotheses each."""
 
-    memories: list[Memory]
+    memories: list[_MemoryT]
     """One entry per active decoder layer, as ``caches``."""
-    caches: list[SelfAttentionCache]
+    caches: list[_CacheT]
     past: Past
     position: int = 0
 
@@ -158,10 +169,13 @@ class DecoderState:
         """
         if sentences is not None:
             self.memories = [memory.select(sentences) for memory in self.memories]
-            for cache in self.caches:
-                cache.select(sentences)
+            self.caches = [cache.select(sentences) for cache in self.caches]
             self.past.select(sentences)
         self.past.follow(parents)
+
+
+DecoderState: TypeAlias = IncrementalState[Memory, SelfAttentionCache]
+"""That of a decoder whose layers are told their own sizes."""
 
 
 class Decoder(nn.Module):

@@ -6,15 +6,14 @@ is the same for all steps is laid out once.
 """
 
 import math
-from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from hat.nn.attention import Memory, Past
 from hat.nn.elastic import LAYER_NORM_EPS, ElasticLayerNorm
-from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, Encoded
+from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, IncrementalState, Encoded
 from hat.space.architecture import DecoderLayerSpec, DecoderSpec
 
 
@@ -79,22 +78,8 @@ class PackedCache:
         return PackedCache(self.entries.index_select(1, sentences))
 
 
-@dataclass
-class PackedState:
-    """All that decoding needs between two steps, as :class:`hat.nn.layers.DecoderState`."""
-
-    memories: list[PackedMemory]
-    caches: list[PackedCache]
-    past: Past
-    position: int = 0
-
-    def follow(self, parents: Tensor, sentences: Tensor | None = None) -> None:
-        """Let hypothesis j of each sentence continue what was hypothesis ``parents[b, j]`` (int64, (B, beam))."""
-        if sentences is not None:
-            self.memories = [memory.select(sentences) for memory in self.memories]
-            self.caches = [cache.select(sentences) for cache in self.caches]
-            self.past.select(sentences)
-        self.past.follow(parents)
+PackedState: TypeAlias = IncrementalState[PackedMemory, PackedCache]
+"""All that decoding needs between two steps."""
 
 
 class PackedDecoder:

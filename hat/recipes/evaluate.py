@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from hat.artifacts import RunFolder, write_json, write_text
 from hat.config import Section, Threads
-from hat.data.batching import validation_batches
+from hat.data.batching import batch_cost_on, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import ParallelCorpus, Sentences
 from hat.data.text import read_lines
@@ -163,7 +163,7 @@ def _loss(net: Transformer, corpus: ParallelCorpus, config: EvaluateConfig, devi
     loss = validation_loss(
         net,
         lambda batch: net.hidden(batch.source, batch.target_in),
-        validation_batches(corpus, max(config.batch_tokens, longest)),
+        validation_batches(corpus, max(config.batch_tokens, longest), batch_cost=batch_cost_on(device.type)),
         config.label_smoothing,
         world=World(0, 1, device),
     )

@@ -8,7 +8,7 @@ import torch
 
 from hat.artifacts import file_digest
 from hat.data.batch import Batch, collate
-from hat.data.batching import BATCH_COST, GPU_BATCH_COST, validation_rows
+from hat.data.batching import batch_cost_on, validation_rows
 from hat.data.corpus import ParallelCorpus
 from hat.data.parts import nested_parts
 from hat.errors import HatError, SearchError
@@ -42,7 +42,7 @@ class Evaluator:
         self.tokens: list[list[int]] = []
         """Target tokens of each sentence of each part."""
         self._places: list[list[int]] = []  # of each sentence of a part, where its batches have it
-        cost = GPU_BATCH_COST if device.type == "cuda" else BATCH_COST
+        cost = batch_cost_on(device.type)
         for rows in nested_parts(corpus, config.scoring.parts, config.scoring.seed):
             planned = validation_rows(corpus, config.max_tokens, rows=rows, batch_cost=cost)
             place = {row: index for index, row in enumerate(np.concatenate(planned).tolist())}
@@ -149,6 +149,8 @@ def _answer(
 ) -> list[list[float]] | Exception:
     """The losses of the candidates that are this process's, or what went wrong, for the main process to raise."""
     start, stop = (rank * len(group) // world.size for rank in (world.rank, world.rank + 1))
+    if start == stop:
+        return []
     try:
         return evaluator().losses(group[start:stop], part)
     except (HatError, OSError, MemoryError, RuntimeError) as error:

@@ -13,7 +13,7 @@ import torch
 from hat.artifacts import RunFolder, alone_in, check_owner, make_folder
 from hat.config import Section, Seed
 from hat.data.batch import Batch
-from hat.data.batching import BATCH_COST, GPU_BATCH_COST, TrainingBatches, validation_batches
+from hat.data.batching import TrainingBatches, batch_cost_on, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError, HatError
@@ -78,7 +78,7 @@ def training_batches(data: Path, config: TrainingConfig, seed: int, world: World
 
 def held_out_batches(data: Path, config: TrainingConfig, world: World) -> Sequence[Batch]:
     """All batches of the validation split."""
-    cost = GPU_BATCH_COST if world.device.type == "cuda" else BATCH_COST
+    cost = batch_cost_on(world.device.type)
     corpus = ParallelCorpus.load(data, "valid")
     return validation_batches(corpus, config.max_tokens, config.max_sentences, batch_cost=cost)
 
