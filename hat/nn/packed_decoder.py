@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hat.nn.attention import Memory, Past
 from hat.nn.elastic import LAYER_NORM_EPS, ElasticLayerNorm
-from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, IncrementalState, Encoded
+from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, Encoded, IncrementalState
 from hat.space.architecture import DecoderLayerSpec, DecoderSpec
 
 
