@@ -102,6 +102,20 @@ def test_a_wide_interval_of_one_that_is_surely_too_slow_does_not_rule_out_the_ot
     assert world.search() == fast
 
 
+@pytest.mark.parametrize(("own_ms", "found"), [(26.0, True), (27.1, False)])
+def test_one_that_takes_far_longer_than_predicted_does_not_rule_out_the_fastest(own_ms: float, found: bool) -> None:
+    """As a whole, its correction would: 25 times 29 / 26 is more than the limit."""
+    world = World(1, lambda rng, architecture: 1.0)
+    slow, fast = world.architectures[:2]
+    world.architectures, world.predicted_ms = [slow, fast], {slow: 26.0, fast: 25.0}
+    world.score, world.true_ms = {slow: 1.0, fast: 2.0}, {slow: 29.0, fast: own_ms}
+    if found:
+        assert world.search() == fast
+    else:
+        with pytest.raises(SearchError, match=r"none of the 2 best candidates .* 1\.10 times their prediction"):
+            world.search()
+
+
 def test_another_error_of_the_search_is_not_taken_for_that() -> None:
     world = World(1, lambda rng, architecture: 2.0)
     find = world.find
