@@ -48,6 +48,8 @@ class Case:
     length: int = 30
     """Tokens of source and target, end symbols included: as many decoder steps."""
     beam: int = 4
+    shortlist: int | None = None
+    """Target tokens that are scored; None for all. Only ``hat`` and ``limit`` know anything else."""
     network: Literal["plain", "largest", "smallest", "sampled", "extracted"] = "plain"
     """A Transformer of this shape, a SubTransformer inside the SuperTransformer of the IWSLT space, or the largest one
     extracted from it."""
@@ -126,6 +128,7 @@ def _decoding() -> list[Group]:
     return [
         *base,
         _group(Case("base, batch 32", "decoding", sentences=32), DECODERS),
+        _group(Case("base, shortlist of 1,000", "decoding", shortlist=1_000), (*HAT, *LIMITS)),
         _group(Case("tiny, greedy", "decoding", TINY, beam=1), DECODERS),
         _group(Case("tiny, beam 5", "decoding", TINY, beam=5), DECODERS, quick=True),
         _group(Case("largest WMT network", "decoding", WMT_LARGEST), (*HAT, ("plain", "float32"), *LIMITS)),

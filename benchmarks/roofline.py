@@ -7,7 +7,7 @@ softmax, LayerNorm, caches and the search are left out, so the limit is below wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.cases import Case, Shape
 from hat import Architecture
@@ -35,7 +35,8 @@ class Phase:
 def decoding_phases(case: Case) -> list[Phase]:
     """The encoder with the decoder's projections of its output, and the decoder's steps."""
     shape, sentences = case.shape, case.sentences
-    once, each = _weights_once(shape), _weights_each_step(shape)
+    scored = min(case.shortlist or shape.vocabulary, shape.vocabulary)
+    once, each = _weights_once(shape), _weights_each_step(replace(shape, vocabulary=scored))
     # A decoder layer projects the outputs of all encoder layers that it attends.
     projected = shape.decoder_layers * 2 * shape.width * (shape.qkv or shape.width) * (shape.attended - 1)
     source_rows, target_rows = sentences * case.length, sentences * case.beam

@@ -39,8 +39,12 @@ def decoding(case: Case, variant: str, threads: int) -> Prepared:
     check_hypotheses([len(one.tokens) for sentence in found for one in sentence], case.length)
     batch = inputs.pairs(replace(case, sentences=1))
     difference = inputs.log_probabilities(net, batch) - _stepwise(packed, batch)
+
+    def translate(turn: int) -> None:  # what a shortlist leaves of the output projection is packed for every batch
+        beam_search(packed if case.shortlist is None else packed.among(torch.arange(case.shortlist)), source, options)
+
     return Prepared(
-        repeat(lambda turn: beam_search(packed, source, options)),
+        repeat(translate),
         case.sentences * case.length,
         "target tokens",
         hat.__version__,

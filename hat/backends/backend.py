@@ -19,6 +19,8 @@ class Placement:
     """Type of the matrix products."""
     threads: int
     """CPU threads."""
+    shortlist: int | None = None
+    """Target tokens it chooses among, any; None for all."""
 
 
 Renew = Callable[[], DecodingNetwork]

@@ -1,12 +1,21 @@
 """torch operation by operation, with packed weights: what hat-translate runs."""
 
+import torch
+
 from hat.backends.backend import Backend, Placement, Renew
+from hat.decoding import DecodingNetwork
 from hat.nn import Transformer
 from hat.nn.packed import pack
 
 
 def _prepare(net: Transformer, place: Placement) -> Renew:
-    return lambda: pack(net, place.dtype, place.device)
+    def renew() -> DecodingNetwork:
+        packed = pack(net, place.dtype, place.device)
+        if place.shortlist is None:
+            return packed
+        return packed.among(torch.arange(min(place.shortlist, net.target_vocab_size), device=place.device))
+
+    return renew
 
 
 EAGER = Backend(

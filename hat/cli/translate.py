@@ -17,6 +17,7 @@ _FLAGS = {
     "--batch-tokens": ("batch_tokens", int, "source tokens of a batch"),
     "--nbest": ("nbest", int, "translations printed for each line"),
     "--dtype": ("dtype", str, "of the products: float32, bfloat16, float16 (GPU) or int8 (CPU)"),
+    "--shortlist": ("shortlist", str, "score only the target tokens that this file gives (made by hat-prepare)"),
     "--architecture": ("architecture", str, "which SubTransformer of a SuperTransformer (architecture.json)"),
 }
 

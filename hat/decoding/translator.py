@@ -1,7 +1,8 @@
 """Text in, text out: a standalone model with its tokeniser."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from hat.config import describe_validation_error
 from hat.data.codec import TextCodec
+from hat.data.shortlist import Shortlist
 from hat.decoding.beam import BeamOptions, Hypothesis, beam_search
 from hat.errors import ConfigError, DataError
 from hat.nn import Transformer
@@ -36,19 +38,27 @@ class Translator:
         model: the model.
         codec: its tokenisers and vocabularies.
         dtype: ``float32``, ``bfloat16``, ``float16`` (GPU) or ``int8`` (CPU): of the products, see :func:`pack`.
+        shortlist: target tokens to choose from; None for all of them. What is chosen from is what the sentences of a
+            batch may be translated with together, so a translation may depend on which sentences are beside it.
 
     Raises:
-        DataError: if the vocabularies are not the model's.
+        DataError: if the vocabularies, or those of the shortlist, are not the model's.
         ConfigError: if the model's device cannot compute with ``dtype``.
     """
 
-    def __init__(self, model: Transformer, codec: TextCodec, dtype: DType = "float32") -> None:
-        sizes = (len(codec.source_vocabulary), len(codec.target_vocabulary))
-        if sizes != (model.source_vocab_size, model.target_vocab_size):
-            raise DataError(
-                f"the tokeniser must have the model's vocabulary ({model.source_vocab_size} source and "
-                f"{model.target_vocab_size} target tokens), has {sizes[0]} and {sizes[1]}."
-            )
+    def __init__(
+        self, model: Transformer, codec: TextCodec, dtype: DType = "float32", shortlist: Shortlist | None = None
+    ) -> None:
+        sizes = {"tokeniser": (len(codec.source_vocabulary), len(codec.target_vocabulary))}
+        if shortlist is not None:
+            sizes["shortlist"] = (shortlist.source_vocab_size, shortlist.target_vocab_size)
+        for name, (source, target) in sizes.items():
+            if (source, target) != (model.source_vocab_size, model.target_vocab_size):
+                raise DataError(
+                    f"the {name} must have the model's vocabulary ({model.source_vocab_size} source and "
+                    f"{model.target_vocab_size} target tokens), has {source} and {target}."
+                )
+        self.shortlist = shortlist
         self.model = pack(model, dtype)
         self.device = next(model.parameters()).device
         self.codec = codec
@@ -87,12 +97,21 @@ class Translator:
         encoded = [self.codec.encode_source(line) for line in lines]
         results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in encoded]
         for rows in _batches([len(ids) for ids in encoded], batch_tokens):
-            width = max(len(encoded[row]) for row in rows)
-            source = torch.tensor([encoded[row] + [PAD_ID] * (width - len(encoded[row])) for row in rows])
-            hypotheses = beam_search(self.model, source.to(self.device), options)
-            for row, found in zip(rows, hypotheses, strict=True):
+            for row, found in zip(rows, self._search([encoded[row] for row in rows], options), strict=True):
                 results[row] = [self._translation(hypothesis) for hypothesis in found]
         return results
+
+    def _search(self, sentences: Sequence[Sequence[int]], options: BeamOptions) -> list[list[Hypothesis]]:
+        """The hypotheses of one batch."""
+        width = max(len(sentence) for sentence in sentences)
+        source = torch.tensor([[*sentence, *[PAD_ID] * (width - len(sentence))] for sentence in sentences])
+        source = source.to(self.device)
+        if self.shortlist is None:
+            return beam_search(self.model, source, options)
+        candidates = self.shortlist.candidates(itertools.chain.from_iterable(sentences))
+        found = beam_search(self.model.among(torch.from_numpy(candidates).to(self.device)), source, options)
+        ids = candidates.tolist()
+        return [[replace(one, tokens=tuple(ids[place] for place in one.tokens)) for one in best] for best in found]
 
     def _translation(self, hypothesis: Hypothesis) -> Translation:
         return Translation(

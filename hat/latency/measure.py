@@ -180,7 +180,8 @@ def beam_options(settings: CallSettings) -> BeamOptions:
 
 def _prepare(net: Transformer, settings: CallSettings) -> Renew:
     """What makes new copies of ``net`` in memory, on the backend of these resolved settings."""
-    place = Placement(torch.device(settings.device), settings.dtype, settings.threads or torch.get_num_threads())
+    threads = settings.threads or torch.get_num_threads()
+    place = Placement(torch.device(settings.device), settings.dtype, threads, settings.shortlist)
     return BACKENDS[settings.backend].prepare(net, place)
 
 

@@ -41,6 +41,9 @@ class CallSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     """Type of the matrix products; float16 needs a GPU. int8: weights with a scale for each output channel, activations
     quantised as they come (CPU, eager or onnxruntime)."""
+    shortlist: int | None = Field(default=None, ge=5)
+    """Target tokens that are scored at every step, as with a shortlist that gives so many; null scores all of them.
+    ``eager`` only."""
     threads: Threads | None = None
     """CPU threads; null takes torch's choice."""
     warmup_runs: int = Field(default=10, ge=0)
@@ -119,7 +122,9 @@ class DeviceRecord(Section):
                 lines.append("  " + "; ".join(f"{weights}: {kernel}" for weights, kernel in software.kernels.items()))
         lines.append(
             f"timed: {call.backend}, {call.dtype}, {call.source_length} tokens to {call.target_length}, "
-            f"beam {call.beam}, batch {call.batch_size}; anchor {self.anchor or 'none'}"
+            f"beam {call.beam}, batch {call.batch_size}"
+            + (f", shortlist of {call.shortlist}" if call.shortlist else "")
+            + f"; anchor {self.anchor or 'none'}"
         )
         if self.sessions:
             seen = self.sessions[-1].start

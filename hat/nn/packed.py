@@ -35,11 +35,14 @@ class PackedTransformer(nn.Module):
 
     Args:
         net: the copy, with packed products.
+        output_weight: of the output projection before it was packed, (V, D).
+        dtype: of the products.
     """
 
-    def __init__(self, net: Transformer) -> None:
+    def __init__(self, net: Transformer, output_weight: Tensor, dtype: DType) -> None:
         super().__init__()
         self._net = net
+        self._output_weight, self._dtype = output_weight, dtype
         self._decoder = PackedDecoder(net.decoder, net.architecture.decoder)
         self._embedding, self._scale = net.target_embedding_and_scale()
 
@@ -57,15 +60,54 @@ class PackedTransformer(nn.Module):
 
     def step(self, tokens: Tensor, state: PackedState) -> Tensor:
         """Logits (B, beam, V) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
+        return self._net.output_embedding.logits(self.hidden(tokens, state)).view(*tokens.shape, -1)
+
+    def hidden(self, tokens: Tensor, state: PackedState) -> Tensor:
+        """:meth:`step` before the output projection: (B, beam) → (B * beam, D)."""
         positions = self._net.decoder_positions.forward(state.position, 1, self._embedding.size(1))
         state.position += 1
         embedded = self._embedding.index_select(0, tokens.reshape(-1))
-        x = self._decoder.step(torch.add(positions, embedded, alpha=self._scale), state)
-        return self._net.output_embedding.logits(x).view(*tokens.shape, -1)
+        return self._decoder.step(torch.add(positions, embedded, alpha=self._scale), state)
+
+    def among(self, candidates: Tensor) -> "ShortlistedTransformer":
+        """The same model choosing among these target ids only (int64, (C,), on its device)."""
+        return ShortlistedTransformer(
+            self, candidates, _packed_linear(self._output_weight[candidates], None, self._dtype)
+        )
 
     def save_pretrained(self, folder: str | Path) -> NoReturn:
         """Raises ConfigError: the weights are no longer here as they were."""
         raise ConfigError(f"{folder}: a packed model cannot be saved; save the model that it was packed from.")
+
+
+class ShortlistedTransformer:
+    """A packed model that chooses among some target tokens only, for which an id is its place among them.
+
+    The products of all others are left out, which are most of a step where the vocabulary is large. Log-probabilities
+    are of the candidates alone, so they are somewhat higher.
+
+    Args:
+        net: the model.
+        candidates: their ids in its vocabulary, (C,).
+        output: their part of its output projection.
+    """
+
+    def __init__(self, net: PackedTransformer, candidates: Tensor, output: nn.Module) -> None:
+        self._net, self._candidates, self._output = net, candidates, output
+
+    def encode(self, source: Tensor) -> Encoded:
+        """Run the encoder on token ids (B, S), padded on the right."""
+        return self._net.encode(source)
+
+    def start(self, encoded: Encoded, beam: int) -> PackedState:
+        """The decoding state before the first step, for ``beam`` hypotheses a sentence."""
+        return self._net.start(encoded, beam)
+
+    def step(self, tokens: Tensor, state: PackedState) -> Tensor:
+        """Logits (B, beam, C) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
+        hidden = self._net.hidden(self._candidates[tokens], state)
+        logits: Tensor = self._output(hidden, -1)
+        return logits.view(*tokens.shape, -1)
 
 
 def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> PackedTransformer:
@@ -87,13 +129,14 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
     packed = copy.deepcopy(net).eval().requires_grad_(False)
     packed.to(device, torch.float32 if device.type == "cpu" else getattr(torch, dtype))
     output = packed.output_weight(packed.architecture.decoder.embed_dim)
-    linear = _packed_linear(output.contiguous(), None, dtype)
+    output = output.contiguous()
+    linear = _packed_linear(output, None, dtype)
     setattr(packed, "output_embedding", PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
     for parent in list(packed.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
-    return PackedTransformer(packed)
+    return PackedTransformer(packed, output, dtype)
 
 
 def lower_linears(model: SuperTransformer, dtype: torch.dtype) -> SuperTransformer:

@@ -1,5 +1,6 @@
 """Searching until what is found keeps the limit when it is measured."""
 
+import contextlib
 import logging
 import math
 import statistics
@@ -18,7 +19,7 @@ from hat.space import Architecture
 logger = logging.getLogger(__name__)
 
 _OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
-_LEAST_TRUST = 1 / 8  # in a correction that leaves nothing to measure, before giving up
+_SCATTER = 0.05  # part by which a network may be faster than corrected predictions say; then searches give up
 
 Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
 """Searches with a function for latencies, beginning with what is known already; returns what it found, best first."""
@@ -35,8 +36,7 @@ def search_and_measure(
 
     A search prefers networks whose latency is predicted too low. So when the best one is measured to be too slow, the
     predictions are corrected by what was measured so far, and the search goes on from what it knows. Where that leaves
-    nothing, half as much is corrected, and half of that: few measurements tell little of the networks that are
-    predicted fastest.
+    nothing, networks that are a little over the limit are measured, too: each has an error of its own.
 
     Args:
         find: searches; every candidate it returns is within the limit by the latencies it is given.
@@ -52,13 +52,21 @@ def search_and_measure(
     """
     readings: dict[Architecture, Reading] = {}
     failed: set[Architecture] = set()
-    correction, trust = 0.0, 1.0
+    ratio, scatter = 1.0, 0.0
 
     def corrected_ms(architecture: Architecture) -> float:
         if architecture in failed:
             return math.inf
         known = readings.get(architecture)
-        return predict_ms(architecture) * (1 + trust * correction) if known is None else known.upper_ms
+        return predict_ms(architecture) * max(1.0, ratio * (1 - scatter)) if known is None else known.upper_ms
+
+    def find_more(known: Sequence[Candidate]) -> list[Candidate]:
+        nonlocal scatter
+        for part in (scatter, _SCATTER):
+            scatter = part
+            with contextlib.suppress(InfeasibleError):
+                return find(corrected_ms, known)
+        return []
 
     ranking = find(corrected_ms, ())
     while ranking and len(readings) + len(failed) < most:
@@ -73,17 +81,12 @@ def search_and_measure(
             if reading.upper_ms <= limit_ms:
                 return best, reading
             readings[best.architecture] = reading
-            correction = _correction(readings, predict_ms, limit_ms)
-        before, ranking = ranking, []
-        while not ranking and trust >= _LEAST_TRUST:
-            logger.info("the search goes on with predictions times %.3f", 1 + trust * correction)
-            try:
-                ranking = find(corrected_ms, before)
-            except InfeasibleError:
-                trust = trust / 2 if correction else 0
+            ratio = _correction(readings, predict_ms, limit_ms)
+            logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
+        ranking = find_more(ranking)
     raise SearchError(
         f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured "
-        f"here (they took {1 + correction:.2f} times their prediction), nor are others likely to; is the machine busy? "
+        f"here (they took {ratio:.2f} times their prediction), nor are others likely to; is the machine busy? "
         "Measure a new data set, or raise the limit."
     )
 
@@ -98,14 +101,14 @@ def _tell(candidate: Candidate, reading: Reading, predicted_ms: float) -> None:
 def _correction(
     readings: Mapping[Architecture, Reading], predict_ms: Callable[[Architecture], float], limit_ms: float
 ) -> float:
-    """By what part predictions are to be raised after these networks were not surely within the limit.
+    """What predictions are to be multiplied by after these networks were not surely within the limit.
 
     The median ratio of those that are surely too slow; of the others, by their upper bounds: even a right prediction,
     if it is just below the limit, is not surely below it when it is measured.
     """
     slow = [known.latency_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms > limit_ms]
     unsure = [known.upper_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms <= limit_ms]
-    return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)]) - 1
+    return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)])
 
 
 def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:

@@ -22,7 +22,9 @@ from hat.data.binarize import BinaryChunk, PairFilter, Workers, binarize
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus, SentenceWriter, SplitMeta
 from hat.data.learning import make_tokenizers, make_vocabularies
+from hat.data.lexicon import ShortlistConfig, learn_shortlist
 from hat.data.settings import EvaluationPair, TextPair, TokenizerConfig, VocabularyConfig
+from hat.data.shortlist import SHORTLIST_FILE, Shortlist
 from hat.data.text import Chunk, fingerprint, parallel_chunks, read_lines, single_line
 from hat.errors import ConfigError, DataError, HatError
 
@@ -52,6 +54,9 @@ class PrepareConfig(Section):
     """How lines become pieces."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     """Which pieces get an id."""
+    shortlist: ShortlistConfig | None = None
+    """Also write ``shortlist.npz``: the target tokens that a sentence is likely to be translated with, for faster
+    decoding with large vocabularies (``hat-translate --shortlist``); null writes none."""
     min_tokens: int = Field(default=1, ge=1)
     """Training pairs with a shorter side are dropped."""
     max_tokens: int | None = Field(default=250, ge=1)
@@ -61,7 +66,8 @@ class PrepareConfig(Section):
     workers: int = Field(default=1, ge=1)
     """Processes; the result does not depend on it."""
     seed: Seed = 1
-    """Draws the lines that sentencepiece learns from, where there are more than ``tokenizer.sample_lines``."""
+    """Draws the lines that sentencepiece learns from, where there are more than ``tokenizer.sample_lines``, and the
+    pairs that a shortlist is learnt from."""
     overwrite: bool = False
     """Replace a data-bin folder that was made with other settings or from other files."""
 
@@ -104,6 +110,8 @@ def prepare(config: PrepareConfig) -> Path:
         with Workers(config.workers) as workers:
             meta = _build(config, partial, workers, inputs)
         write_json(partial / "meta.json", meta.model_dump())
+        if config.shortlist is not None:
+            _write_shortlist(config.shortlist, partial, meta.joint_vocabulary, config.seed)
         _report(meta, run)
         run.finish()
         _move(partial, config.output)
@@ -196,6 +204,12 @@ def _write_reference(path: Path, references: Sequence[str], rows: int) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
+def _write_shortlist(config: ShortlistConfig, folder: Path, joint: bool, seed: int) -> None:
+    corpus = ParallelCorpus.load(folder, "train")
+    logger.info("learning the shortlist from %d pairs", min(config.pairs, len(corpus)))
+    learn_shortlist(corpus, config, joint, seed).save(folder / SHORTLIST_FILE)
+
+
 def _train_chunks(config: PrepareConfig, label: str) -> Iterator[Chunk]:
     return _with_progress(parallel_chunks(config.train.source, config.train.target, _CHUNK_PAIRS), label)
 
@@ -247,6 +261,8 @@ def _difference(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> str
         for split in meta.splits:
             ParallelCorpus.load(config.output, split)
         TextCodec.load(config.output / "tokenizer")
+        if made_with.shortlist is not None:
+            Shortlist.load(config.output / SHORTLIST_FILE)
     except HatError as error:
         return f"is damaged ({error})"
     for name in sorted(set(PrepareConfig.model_fields) - {"output", "workers", "overwrite"}):

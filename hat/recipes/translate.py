@@ -9,6 +9,7 @@ from typing import TextIO
 from pydantic import Field, model_validator
 
 from hat.config import Section, Threads
+from hat.data.shortlist import Shortlist
 from hat.data.text import decode_line, lines_of, raw_lines
 from hat.decoding import BeamOptions
 from hat.decoding.translator import Translator
@@ -41,6 +42,9 @@ class TranslateConfig(Section):
     dtype: DType = "float32"
     """Type of the matrix products while translating: ``bfloat16`` and ``int8`` are faster and round more; ``int8``
     needs a CPU, ``float16`` a GPU."""
+    shortlist: Path | None = None
+    """A ``shortlist.npz`` that hat-prepare made: only the target tokens that it gives a sentence's source tokens are
+    scored. Faster where the vocabulary is large, and no longer quite the same; null scores all."""
     threads: Threads | None = None
     """CPU threads; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
@@ -59,7 +63,8 @@ def translate(config: TranslateConfig, output: TextIO | None = None) -> None:
     use_threads(config.threads)
     output = output or sys.stdout
     model, codec = load_model(config.model, config.architecture)
-    translator = Translator(model.to(choose_device(config.device)), codec, config.dtype)
+    shortlist = None if config.shortlist is None else Shortlist.load(config.shortlist)
+    translator = Translator(model.to(choose_device(config.device)), codec, config.dtype, shortlist)
     interactive = config.input is None and sys.stdin.isatty()
     number = 0
     for lines in _chunks(_source_lines(config.input), 1 if interactive else config.lines_at_once):

@@ -16,6 +16,7 @@ from hat.data.batching import TrainingBatches
 from hat.data.binarize import PairFilter, Workers
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
+from hat.data.shortlist import Shortlist
 from hat.data.text import fingerprint, parallel_chunks, read_lines, single_line
 from hat.errors import ConfigError, DataError
 from hat.recipes import prepare as recipe
@@ -125,6 +126,23 @@ def test_result_does_not_depend_on_workers_or_chunks(write: Write, monkeypatch: 
     assert data_files(run(config, "output=one-small")) == whole
     assert data_files(run(config, "output=two", "workers=2")) == whole
     assert {"meta.json", "train.source.ids.npy", "tokenizer/target/bpe.codes"} <= set(whole)
+
+
+def test_a_shortlist_gives_translations(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not (run(write()) / "shortlist.npz").exists()
+    config = write(output="listed", tokenizer={"kind": "whitespace"}, shortlist={"per_token": 1, "always": 1})
+    folder = run(config)
+    codec, found = TextCodec.load(folder / "tokenizer"), Shortlist.load(folder / "shortlist.npz")
+    dog = codec.encode_source("dog")
+    likely = codec.target_vocabulary.decode(found.candidates(dog).tolist())
+    assert set(likely) >= {"dog", "."} and set(likely) & set(GERMAN[0].split())  # joint: it may be copied
+    assert len(likely) <= 4 + 1 + 2 * 2  # special ones, the most frequent one, two for each of "dog" and the end
+    before = (folder / "run.json").read_bytes()
+    run(config)
+    assert (folder / "run.json").read_bytes() == before
+    (folder / "shortlist.npz").write_bytes(b"")
+    assert "is damaged (listed/shortlist.npz: must be a shortlist.npz" in failure(capsys, config)
+    assert "shortlist.per_token: must be greater than or equal to 1" in failure(capsys, config, "shortlist.per_token=0")
 
 
 def test_repeated_command_keeps_what_it_made(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from hat.backends import eager
+from hat.backends import Placement, eager
 from hat.decoding import beam_search
 from hat.errors import ConfigError
 from hat.latency import measure as measure_module
@@ -274,6 +274,7 @@ def test_settings_are_completed_by_what_the_machine_uses() -> None:
         ({"device": "gpu"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'gpu'"),
         ({"device": "meta"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'meta'"),
         ({"device": "cuda:99"}, "settings.device: 'cuda:99' is not here"),
+        ({"backend": "onnxruntime", "shortlist": 9}, "settings.shortlist: needs backend eager, is given onnxruntime"),
         (
             {"dtype": "float16"},
             "settings.dtype: must be one of float32, bfloat16, int8 for backend eager on cpu, is float16",
@@ -283,6 +284,16 @@ def test_settings_are_completed_by_what_the_machine_uses() -> None:
 def test_what_this_machine_cannot_do_is_said(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         measure(some_net(), some_settings(**changes))
+
+
+@pytest.mark.parametrize(("shortlist", "scored"), [(None, 20), (9, 9), (99, 20)])
+def test_as_many_target_tokens_are_scored_as_a_shortlist_gives(shortlist: int | None, scored: int) -> None:
+    settings = some_settings(shortlist=shortlist)
+    network = eager.EAGER.prepare(some_net(), Placement(torch.device("cpu"), "float32", 1, settings.shortlist))()
+    with torch.inference_mode():
+        state = network.start(network.encode(torch.tensor([[5, 6, EOS_ID]])), 3)
+        assert network.step(torch.full((1, 3), EOS_ID), state).shape == (1, 3, scored)
+    assert measure(some_net(), settings).runs == 4
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,6 +21,8 @@ from hat.cli.evaluate import main as evaluate_main
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
 from hat.cli.translate import main as translate_main
+from hat.data.corpus import CorpusMeta
+from hat.data.shortlist import Shortlist
 from hat.decoding import BeamOptions
 from hat.errors import ConfigError, DataError
 
@@ -128,6 +131,49 @@ def test_the_tokeniser_must_be_the_models(runs: Path, tmp_path: Path) -> None:
         Translator.from_pretrained(tmp_path / "sub")
 
 
+def shortlist(runs: Path, always: Sequence[int], likely: int) -> Shortlist:
+    """Of the model in ``runs``: ids that are always there, and one other that each source token gives."""
+    sizes = CorpusMeta.load(runs / "data")
+    table = np.full((sizes.source_vocab_size, 1), likely, dtype=np.int32)
+    return Shortlist(np.array(always, dtype=np.int32), table, sizes.target_vocab_size)
+
+
+def test_a_shortlist_of_all_tokens_changes_nothing(
+    run: Run, runs: Path, translator: Translator, tmp_path: Path
+) -> None:
+    everything = shortlist(runs, range(translator.model._net.target_vocab_size), 5)
+    listed = Translator(Transformer.from_pretrained(runs / "sub"), translator.codec, shortlist=everything)
+    options = BeamOptions(beam=3, **LIMITS)
+    assert listed.translate_nbest(SOURCE, options) == translator.translate_nbest(SOURCE, options)
+    everything.save(tmp_path / "all.npz")
+    flags = [*FLAGS, "--beam", 3, "--nbest", 2]
+    plain = run(translate_main, "sub", *flags, stdin=as_bytes(SOURCE))
+    assert run(translate_main, "sub", *flags, "--shortlist", tmp_path / "all.npz", stdin=as_bytes(SOURCE)) == plain
+    plain_result = evaluation(run, "sub", "data=data")
+    result = evaluation(run, "sub", "data=data", f"shortlist={tmp_path / 'all.npz'}")
+    assert result["decoding"].pop("shortlist") == str(tmp_path / "all.npz")
+    assert plain_result["decoding"].pop("shortlist") is None
+    assert result["bleu"] == plain_result["bleu"] and result["decoding"] == plain_result["decoding"]
+
+
+def test_nothing_but_what_the_shortlist_gives_is_translated_to(runs: Path, translator: Translator) -> None:
+    few = shortlist(runs, [6, 9], 5)
+    listed = Translator(Transformer.from_pretrained(runs / "sub"), translator.codec, shortlist=few)
+    words = translator.codec.target_vocabulary.decode([3, 5, 6, 9])
+    found = listed.translate(SOURCE, **LIMITS)
+    assert found != translator.translate(SOURCE, **LIMITS)
+    assert {word for line in found for word in line.split()} <= set(words)
+
+
+def test_the_shortlist_must_be_the_models(run: Run, runs: Path, translator: Translator, tmp_path: Path) -> None:
+    other = Shortlist(np.arange(3, dtype=np.int32), np.ones((7, 2), dtype=np.int32), 16)
+    with pytest.raises(DataError, match=r"the shortlist must have the model's vocabulary .* has 7 and 16"):
+        Translator(Transformer.from_pretrained(runs / "sub"), translator.codec, shortlist=other)
+    other.save(tmp_path / "other.npz")
+    status, out, err = run(translate_main, "sub", "--shortlist", tmp_path / "other.npz", stdin=b"s1\n")
+    assert (status, out, err.count("\n")) == (2, "", 1) and "the shortlist must have the model's vocabulary" in err
+
+
 def test_translate_reads_standard_input_and_files(run: Run, translator: Translator, tmp_path: Path) -> None:
     expected = "".join(f"{line}\n" for line in translator.translate(SOURCE, beam=2, length_penalty=0.5, **LIMITS))
     flags = [*FLAGS, "--beam", 2, "--lenpen", 0.5]
@@ -169,6 +215,8 @@ def test_translate_with_a_member_of_a_supertransformer(run: Run) -> None:
         (["sub", "--architecture", "architecture.json"], b"", "sub: holds a standalone model, which has its own"),
         (["sub", "--input", "none.txt"], b"", "none.txt: no such file"),
         (["sub"], b"s1 s2\ns3 \xff\n", "standard input, line 2: must be UTF-8 text, byte 4 of the line is not (0xff)"),
+        (["sub", "--shortlist", "none.npz"], b"", "none.npz: no such file; hat-prepare writes one"),
+        (["sub", "--shortlist", "architecture.json"], b"", "architecture.json: must be a shortlist.npz of hat-prepare"),
         (["sub", "--nbest", "6"], b"", "nbest must be at most decoding.beam (5), is 6"),
         (["sub", "--beam", "0"], b"", "decoding.beam: must be greater than 0, is 0"),
         (["sub", "--beam", "many"], b"", "argument --beam: invalid int value: 'many'"),

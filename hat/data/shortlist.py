@@ -1,0 +1,62 @@
+"""Shortlists: the target tokens that a sentence may be translated with, so that decoding need not score them all."""
+
+import io
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hat.artifacts import atomic_path
+from hat.errors import DataError
+from hat.special_ids import UNK_ID
+
+SHORTLIST_FILE = "shortlist.npz"
+
+IdArray = npt.NDArray[np.int32]
+
+
+class Shortlist:
+    """The target tokens that are likely translations of each source token.
+
+    Args:
+        always: target ids that every sentence may be translated with, int32 (K,).
+        likely: target ids for each source id, int32 (source vocabulary, N); where there are fewer, some repeat.
+        target_vocab_size: target ids are below this.
+    """
+
+    def __init__(self, always: IdArray, likely: IdArray, target_vocab_size: int) -> None:
+        special = np.arange(min(UNK_ID + 1, target_vocab_size), dtype=np.int32)
+        self._always = np.union1d(always, special)
+        self._likely = likely
+        self.source_vocab_size = len(likely)
+        self.target_vocab_size = target_vocab_size
+
+    def candidates(self, source: Iterable[int]) -> npt.NDArray[np.int64]:
+        """The target ids for a text of these source ids: ascending, the special ones first and under their own ids."""
+        rows = self._likely[np.unique(np.fromiter(source, dtype=np.int64))]
+        return np.union1d(self._always, rows.ravel()).astype(np.int64)
+
+    def save(self, path: str | Path) -> None:
+        """Write a ``.npz`` of three arrays, atomically."""
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez(file, always=self._always, likely=self._likely, target_vocab_size=self.target_vocab_size)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Shortlist":
+        """Read what :meth:`save` wrote. Raises DataError when it is missing, damaged or something else."""
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as arrays:
+                always, likely, size = (arrays[name] for name in ("always", "likely", "target_vocab_size"))
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file; hat-prepare writes one where its config has a shortlist.") from None
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+            raise DataError(f"{path}: must be a {SHORTLIST_FILE} of hat-prepare, is none or damaged.") from None
+        shapes = (always.ndim, likely.ndim, size.shape) == (1, 2, ()) and len(likely) > 0
+        if not shapes or {always.dtype, likely.dtype} != {np.dtype(np.int32)} or size.dtype.kind != "i":
+            raise DataError(f"{path}: must hold lists of target ids, holds something else; make it again.")
+        for ids in (always, likely):
+            if ids.size and not 0 <= ids.min() <= ids.max() < size:
+                raise DataError(f"{path}: ids must be from 0 to {int(size) - 1}, are not; make the file again.")
+        return cls(always, likely, int(size))
