@@ -102,6 +102,11 @@ class AnchoredSample:
         return statistics.median(self.ratios)
 
     @property
+    def relative_error(self) -> float | None:
+        """The ratio's standard error as a part of it; None of too few turns to tell."""
+        return median_error(self.ratios) / self.ratio if len(self.ratios) >= LEAST_VALUES else None
+
+    @property
     def anchor_ms(self) -> float:
         """The anchor's time at the pace at which the network took ``sample.total.mean_ms``."""
         return self.sample.total.mean_ms / self.ratio

@@ -91,6 +91,12 @@ class LatencySample:
             TimeStatistics.of(encoder_ms), TimeStatistics.of(decoder_ms), TimeStatistics.of(total_ms), len(total_ms)
         )
 
+    @property
+    def relative_error(self) -> float | None:
+        """The standard error of the total as a part of it; None of too few runs to tell."""
+        error_ms = self.total.standard_error_ms
+        return None if error_ms is None or self.runs < LEAST_VALUES else error_ms / self.total.mean_ms
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -21,8 +22,19 @@ MOST_RETAKES = 2
 _LEAST_ROWS = 5  # the median of fewer says little about the common pace
 _LINES = 20  # how many lines of progress a whole run prints where there is no terminal
 
-Time = Callable[[Architecture], tuple[LatencySample, float | None]]
-"""Times an architecture: its sample, and what the anchor took at the same pace, in ms; None without an anchor."""
+
+class Timed(NamedTuple):
+    """One measurement of an architecture."""
+
+    sample: LatencySample
+    anchor_ms: float | None
+    """What the anchor took at the same pace; None without an anchor."""
+    relative_error: float | None
+    """Standard error of the latency, as a part of it; None where there are too few runs to tell."""
+
+
+Time = Callable[[Architecture], Timed]
+"""Measures an architecture."""
 
 
 @dataclass
@@ -37,6 +49,13 @@ class Collected:
     """Rows that are still off the common pace."""
     failed: dict[Architecture, str] = field(default_factory=dict)
     """What could not be measured, and why."""
+    errors: list[float] = field(default_factory=list)
+    """Relative standard errors of all measurements, where they are known."""
+
+    def add(self, timed: Timed) -> None:
+        """Note how well a latency is known."""
+        if timed.relative_error is not None:
+            self.errors.append(timed.relative_error)
 
 
 def fill(
@@ -67,7 +86,7 @@ def fill(
             len(architectures),
         )  # fmt: skip
 
-    def attempt(architecture: Architecture) -> tuple[LatencySample, float | None] | None:
+    def attempt(architecture: Architecture) -> Timed | None:
         try:
             return measure(architecture)
         except BackendError as error:
@@ -80,9 +99,10 @@ def fill(
         for architecture in missing:
             timed = attempt(architecture)
             if timed is not None:
-                writer.append(architecture, *timed)
+                writer.append(architecture, timed.sample, timed.anchor_ms)
                 collected.measured += 1
-            progress.show(architecture, None if timed is None else timed[0])
+                collected.add(timed)
+            progress.show(architecture, None if timed is None else timed.sample)
     if not writer.architectures():
         *_, reason = collected.failed.values()
         raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
@@ -90,8 +110,11 @@ def fill(
         logger.info("%d rows were measured at another pace than the rest: they are measured anew", len(again))
         with _Progress(len(again), len(again)) as progress:
             for row in again:
-                progress.show(row.architecture, _retake(writer, row, measure))
+                timed = _retake(writer, row, measure)
                 collected.retaken += 1
+                if timed is not None:
+                    collected.add(timed)
+                progress.show(row.architecture, None if timed is None else timed.sample)
     collected.off = len(off_pace(writer.rows(), anchor_tolerance))
     return collected
 
@@ -105,21 +128,21 @@ def off_pace(rows: Sequence[MeasuredRow], tolerance: float | None) -> list[Measu
     return [row for row in rows if row.anchor_ms is not None and abs(row.anchor_ms / median_ms - 1) > tolerance]
 
 
-def _retake(writer: LatencyWriter, row: MeasuredRow, measure: Time) -> LatencySample | None:
+def _retake(writer: LatencyWriter, row: MeasuredRow, measure: Time) -> Timed | None:
     """Measure a row anew; of both measurements the one stays whose anchor is nearer to the median of all."""
     try:
-        sample, anchor_ms = measure(row.architecture)
+        timed = measure(row.architecture)
     except BackendError as error:
         logger.warning("%s cannot be measured anew: %s", row.architecture, error)
         writer.count_retake(row)
         return None
-    assert anchor_ms is not None and row.anchor_ms is not None, "rows without an anchor have no pace"
+    assert timed.anchor_ms is not None and row.anchor_ms is not None, "rows without an anchor have no pace"
     median_ms = statistics.median(known.anchor_ms for known in writer.rows() if known.anchor_ms is not None)
-    if abs(anchor_ms - median_ms) < abs(row.anchor_ms - median_ms):
-        writer.retake(row, sample, anchor_ms)
+    if abs(timed.anchor_ms - median_ms) < abs(row.anchor_ms - median_ms):
+        writer.retake(row, timed.sample, timed.anchor_ms)
     else:
         writer.count_retake(row)
-    return sample
+    return timed
 
 
 def short(sample: LatencySample) -> str:

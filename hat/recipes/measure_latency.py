@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,12 @@ from hat.latency.dataset import LatencyWriter
 from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
-from hat.latency.statistics import LatencySample
-from hat.recipes.latency_rows import Time, fill, short
+from hat.recipes.latency_rows import Collected, Time, Timed, fill, short
 from hat.space import Architecture, SearchSpace
 
 logger = logging.getLogger(__name__)
+
+_RESTLESS = 2  # times as large as wanted, the standard errors of latencies are worth a warning
 
 
 class MeasureLatencyConfig(Section):
@@ -107,12 +109,17 @@ def _anchor(config: MeasureLatencyConfig) -> Architecture | None:
 def _timing(anchor: Architecture | None, settings: LatencySettings) -> Time:
     """How every sample is timed. Raises ConfigError where that cannot be."""
     if anchor is None:
-        return lambda architecture: (measure(random_model(architecture, settings), settings), None)
+
+        def time_alone(architecture: Architecture) -> Timed:
+            sample = measure(random_model(architecture, settings), settings)
+            return Timed(sample, None, sample.relative_error)
+
+        return time_alone
     timer = AnchoredTimer(anchor, settings)
 
-    def time_beside_anchor(architecture: Architecture) -> tuple[LatencySample, float | None]:
+    def time_beside_anchor(architecture: Architecture) -> Timed:
         timed = timer.time(random_model(architecture, settings))
-        return timed.sample, timed.anchor_ms
+        return Timed(timed.sample, timed.anchor_ms, timed.relative_error)
 
     return time_beside_anchor
 
@@ -165,14 +172,30 @@ def _measure_all(
         logger.warning(told, failed, len(architectures))
     if collected.retaken or collected.off:
         logger.info("%d measured anew, %d still at another pace than the rest", collected.retaken, collected.off)
+    error = _tell_error(collected, device.settings)
     counts = {
         "rows": len(writer.architectures()), "measured": collected.measured, "failed": failed,
-        "retaken": collected.retaken, "off_pace": collected.off,
+        "retaken": collected.retaken, "off_pace": collected.off, "median_relative_error": error,
     }  # fmt: skip
     run.log(event="final", **counts)
     names = [{"architecture": str(one), "error": error} for one, error in collected.failed.items()]
     run.finish(**{**counts, "failed": names}, measuring_seconds=round(time.monotonic() - started, 1))
     return path
+
+
+def _tell_error(collected: Collected, settings: LatencySettings) -> float | None:
+    """The median of the measurements' standard errors; warns where it is far above what was asked for."""
+    if not collected.errors:
+        return None
+    error = statistics.median(collected.errors)
+    logger.info("half of the latencies are known to %.1f %% or better", 100 * error)
+    if settings.relative_error is not None and error > _RESTLESS * settings.relative_error:
+        logger.warning(
+            "this machine is restless: %d runs were too few to know most latencies to %.1f %% "
+            "(settings.relative_error); measure while nothing else runs, or raise settings.runs", settings.runs,
+            100 * settings.relative_error,
+        )  # fmt: skip
+    return round(error, 5)
 
 
 def _has_rows(path: Path) -> bool:

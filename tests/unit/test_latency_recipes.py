@@ -335,7 +335,7 @@ class Machine:
     """Stands for a machine whose pace is another in some of its measurements, counted from 0; some fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: dict[int, float], failing: Sequence[int] = ()) -> None:
-        self.pace, self.calls = pace, 0
+        self.pace, self.calls, self.ratios = pace, 0, (2.0,) * 3
         drawn = draw_architectures(SearchSpace.model_validate(SPACE), 30, seed=1)
         self.failing = {drawn[number] for number in failing}
         monkeypatch.setattr(recipe.AnchoredTimer, "time", lambda timer, net: self.time(net))
@@ -345,7 +345,7 @@ class Machine:
             raise BackendError("eager fails: RuntimeError: out of luck")
         pace = self.pace.get(self.calls, 1.0)
         self.calls += 1
-        return AnchoredSample(LatencySample.of_runs([(1.0 * pace, 8.0 * pace)] * 3), (2.0,) * 3)
+        return AnchoredSample(LatencySample.of_runs([(1.0 * pace, 8.0 * pace)] * 3), self.ratios)
 
 
 def anchors_ms(config: Path) -> list[float]:
@@ -373,6 +373,20 @@ def test_a_throttled_stretch_is_measured_anew(config: Path, start: int, monkeypa
     assert (final(config)["retaken"], final(config)["off_pace"]) == (6, 0)
     data = LatencyDataset.load(config.parent / "latency" / "latency.csv")
     assert data.latency_ms().tolist() == pytest.approx([8.0] * 20)
+
+
+@pytest.mark.parametrize(("spread", "error", "restless"), [(0.02, 0.0066, False), (0.4, 0.1314, True)])
+def test_a_restless_machine_is_told_of(
+    config: Path, spread: float, error: float, restless: bool, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Eight turns whose ratios lie this far from 2: 1.2533 * 1.4826 * spread / 8^0.5 / 2."""
+    Machine(monkeypatch, {}).ratios = (2.0 - spread, 2.0 + spread) * 4
+    assert measure_main([str(config), "samples=5", "settings.relative_error=0.01"]) == 0
+    told = capsys.readouterr().err
+    assert f"half of the latencies are known to {100 * error:.1f} % or better" in told
+    assert ("this machine is restless" in told) == restless
+    assert final(config)["median_relative_error"] == pytest.approx(error, abs=1e-4)
 
 
 def test_a_worse_measurement_does_not_replace_a_better_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
