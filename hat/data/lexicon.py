@@ -3,6 +3,7 @@
 What pairs of tokens occur in one sentence pair at all is sorted once; every iteration is then a few passes over arrays.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from hat.data.shortlist import IdArray, Shortlist
 from hat.special_ids import EOS_ID, UNK_ID
 
 _ITERATIONS = 5
-_BLOCK = 1 << 22  # links that are looked up at once
+_BLOCK = 2_000  # sentences at a time, so that what is between needs little memory
 
 
 class ShortlistConfig(Section):
@@ -26,21 +27,17 @@ class ShortlistConfig(Section):
     always: int = Field(default=200, ge=0)
     """The most frequent target tokens, for every sentence."""
     pairs: int = Field(default=100_000, ge=1)
-    """Training pairs to learn from, drawn at random; a hundred thousand take about a gigabyte of memory."""
+    """Training pairs to learn from, drawn at random; a hundred thousand of 28 tokens take minutes and up to 2 GB."""
 
 
 @dataclass(frozen=True)
 class _Links:
-    """All (source token, target token) of each sentence pair, those of one target token next to each other."""
+    """Every target token linked to all tokens of its source sentence, those of one target token next to each other."""
 
     pairs: npt.NDArray[np.uint64]
-    """The different ones, ascending: source id * target vocabulary + target id, (P,)."""
-    which: npt.NDArray[np.int32]
-    """Which of them each link is, (L,)."""
-    starts: npt.NDArray[np.int64]
-    """Where the links of each target token begin, (target tokens,)."""
-    counts: npt.NDArray[np.int64]
-    """How many there are, (target tokens,)."""
+    """The different (source token, target token), ascending: source id * target vocabulary + target id, (P,)."""
+    blocks: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+    """Of some sentences each: which of the pairs every link is, and how many links each target token has."""
 
 
 def learn_shortlist(corpus: ParallelCorpus, config: ShortlistConfig, joint: bool, seed: int) -> Shortlist:
@@ -57,16 +54,24 @@ def learn_shortlist(corpus: ParallelCorpus, config: ShortlistConfig, joint: bool
     rows = np.arange(len(corpus))
     if len(corpus) > config.pairs:
         rows = np.sort(np.random.default_rng(seed).choice(len(corpus), config.pairs, replace=False))
-    source, target = (_take(side, rows) for side in (corpus.source_sentences, corpus.target_sentences))
-    target_size = corpus.target_vocab_size
-    frequencies = np.bincount(target[0], minlength=target_size)
-    frequencies[: UNK_ID + 1] = 0  # the special tokens are there anyway
-    always = np.argsort(-frequencies, kind="stable")[: config.always].astype(np.int32)
-    links = _links(*source, *target, target_size)
-    likely = _likeliest(links, _translation_probs(links, target_size), corpus, config.per_token)
+    links = _links(corpus, rows)
+    likely = _likeliest(links, _translation_probs(links, corpus.target_vocab_size), corpus, config.per_token)
     if joint:
         likely = np.hstack([np.arange(len(likely), dtype=np.int32)[:, None], likely])
-    return Shortlist(always, likely, target_size)
+    return Shortlist(_most_frequent(corpus, rows, config.always), likely, corpus.target_vocab_size)
+
+
+def _most_frequent(corpus: ParallelCorpus, rows: npt.NDArray[np.int64], number: int) -> IdArray:
+    frequencies = np.zeros(corpus.target_vocab_size, dtype=np.int64)
+    for block in _blocks(rows):
+        frequencies += np.bincount(_take(corpus.target_sentences, block)[0], minlength=len(frequencies))
+    frequencies[: UNK_ID + 1] = 0  # the special tokens are there anyway
+    return np.argsort(-frequencies, kind="stable")[:number].astype(np.int32)
+
+
+def _blocks(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    for start in range(0, len(rows), _BLOCK):
+        yield rows[start : start + _BLOCK]
 
 
 def _take(sentences: Sentences, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -75,38 +80,40 @@ def _take(sentences: Sentences, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArra
     return np.concatenate(taken).astype(np.int64), np.array([len(ids) for ids in taken], dtype=np.int64)
 
 
-def _links(
-    source: npt.NDArray[np.int64],
-    source_lengths: npt.NDArray[np.int64],
-    target: npt.NDArray[np.int64],
-    target_lengths: npt.NDArray[np.int64],
-    target_size: int,
-) -> _Links:
-    counts = np.repeat(source_lengths, target_lengths)  # every target token is linked to all of its source sentence
+def _links(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> _Links:
+    """Twice over the sentences: what pairs there are, then which of them each link is."""
+    pairs = np.unique(np.concatenate([np.unique(_keys(corpus, block)[0]) for block in _blocks(rows)]))
+    blocks = []
+    for block in _blocks(rows):
+        keys, counts = _keys(corpus, block)
+        blocks.append((np.searchsorted(pairs, keys).astype(np.int32), counts))
+    return _Links(pairs, blocks)
+
+
+def _keys(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The pair of every link of these sentences, and how many links each target token has."""
+    source, source_lengths = _take(corpus.source_sentences, rows)
+    target, target_lengths = _take(corpus.target_sentences, rows)
+    counts = np.repeat(source_lengths, target_lengths)
     starts = np.cumsum(counts) - counts
     source_starts = np.repeat(np.cumsum(source_lengths) - source_lengths, target_lengths)
-    keys = np.repeat((source_starts - starts).astype(np.int64), counts)
-    keys += np.arange(len(keys))
-    keys = source[keys].astype(np.uint64)
-    keys *= np.uint64(target_size)
-    keys += np.repeat(target.astype(np.uint64), counts)
-    pairs = np.unique(keys)
-    which = np.empty(len(keys), dtype=np.int32)
-    for start in range(0, len(keys), _BLOCK):
-        which[start : start + _BLOCK] = np.searchsorted(pairs, keys[start : start + _BLOCK])
-    return _Links(pairs, which, starts, counts)
+    places = np.arange(int(counts.sum())) + np.repeat(source_starts - starts, counts)
+    keys = source[places] * corpus.target_vocab_size + np.repeat(target, counts)
+    return keys.astype(np.uint64), counts
 
 
 def _translation_probs(links: _Links, target_size: int) -> npt.NDArray[np.float64]:
     """p(target token | source token) of every pair of tokens, (P,)."""
     sources = links.pairs // np.uint64(target_size)
-    first = np.flatnonzero(np.diff(sources, prepend=sources[:1] + np.uint64(1)))  # where another source token begins
+    first = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))  # where another source token begins
     sizes = np.diff(first, append=len(sources))
     probs = np.ones(len(links.pairs))
     for _ in range(_ITERATIONS):
-        shares = probs[links.which].astype(np.float32)
-        shares /= np.repeat(np.add.reduceat(shares, links.starts), links.counts)
-        expected = np.bincount(links.which, weights=shares, minlength=len(probs))
+        expected = np.zeros(len(probs))
+        for which, counts in links.blocks:
+            shares = probs[which]
+            shares /= np.repeat(np.add.reduceat(shares, np.cumsum(counts) - counts), counts)
+            np.add.at(expected, which, shares)
         probs = expected / np.repeat(np.add.reduceat(expected, first), sizes)
     return probs
 
