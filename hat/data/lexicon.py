@@ -3,12 +3,15 @@
 What pairs of tokens occur in one sentence pair at all is sorted once; every iteration is then a few passes over arrays.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from tqdm import tqdm
 
 from hat.config import Section
 from hat.data.corpus import ParallelCorpus, Sentences
@@ -16,7 +19,9 @@ from hat.data.shortlist import IdArray, Shortlist
 from hat.special_ids import EOS_ID, UNK_ID
 
 _ITERATIONS = 5
-_BLOCK = 2_000  # sentences at a time, so that what is between needs little memory
+_BLOCK = 2_000_000  # links at a time, so that what is between needs little memory
+
+_T = TypeVar("_T")
 
 
 class ShortlistConfig(Section):
@@ -40,13 +45,16 @@ class _Links:
     """Of some sentences each: which of the pairs every link is, and how many links each target token has."""
 
 
-def learn_shortlist(corpus: ParallelCorpus, config: ShortlistConfig, joint: bool, seed: int) -> Shortlist:
+def learn_shortlist(
+    corpus: ParallelCorpus, config: ShortlistConfig, joint: bool, vocabularies: str, seed: int
+) -> Shortlist:
     """The likeliest translations of every source token.
 
     Args:
         corpus: the training pairs.
         config: how many, and from how many pairs.
         joint: both sides have the same tokens under the same ids, so that every token may be copied, too.
+        vocabularies: tells the corpus's vocabularies from others.
         seed: draws the pairs.
 
     Source: Model 1 of Brown et al., 1993; the source's end symbol stands for their empty word.
@@ -55,23 +63,29 @@ def learn_shortlist(corpus: ParallelCorpus, config: ShortlistConfig, joint: bool
     if len(corpus) > config.pairs:
         rows = np.sort(np.random.default_rng(seed).choice(len(corpus), config.pairs, replace=False))
     links = _links(corpus, rows)
-    likely = _likeliest(links, _translation_probs(links, corpus.target_vocab_size), corpus, config.per_token)
+    number = min(config.per_token, corpus.target_vocab_size)
+    likely = _likeliest(links, _translation_probs(links, corpus.target_vocab_size), corpus, number)
     if joint:
         likely = np.hstack([np.arange(len(likely), dtype=np.int32)[:, None], likely])
-    return Shortlist(_most_frequent(corpus, rows, config.always), likely, corpus.target_vocab_size)
+    always = _most_frequent(corpus, rows, config.always)
+    return Shortlist(always, likely, corpus.target_vocab_size, vocabularies)
 
 
 def _most_frequent(corpus: ParallelCorpus, rows: npt.NDArray[np.int64], number: int) -> IdArray:
     frequencies = np.zeros(corpus.target_vocab_size, dtype=np.int64)
-    for block in _blocks(rows):
+    for block in _blocks(corpus, rows):
         frequencies += np.bincount(_take(corpus.target_sentences, block)[0], minlength=len(frequencies))
     frequencies[: UNK_ID + 1] = 0  # the special tokens are there anyway
     return np.argsort(-frequencies, kind="stable")[:number].astype(np.int32)
 
 
-def _blocks(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    for start in range(0, len(rows), _BLOCK):
-        yield rows[start : start + _BLOCK]
+def _blocks(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """The rows in runs of about ``_BLOCK`` links."""
+    lengths = [
+        side.offsets[rows + 1] - side.offsets[rows] for side in (corpus.source_sentences, corpus.target_sentences)
+    ]
+    number = np.cumsum(lengths[0].astype(np.int64) * lengths[1]) // _BLOCK
+    return np.split(rows, np.flatnonzero(np.diff(number)) + 1)
 
 
 def _take(sentences: Sentences, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -82,12 +96,20 @@ def _take(sentences: Sentences, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArra
 
 def _links(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> _Links:
     """Twice over the sentences: what pairs there are, then which of them each link is."""
-    pairs = np.unique(np.concatenate([np.unique(_keys(corpus, block)[0]) for block in _blocks(rows)]))
+    parts = _blocks(corpus, rows)
+    found = [np.unique(_keys(corpus, part)[0]) for part in _shown(parts, "tokens that occur together")]
+    pairs = np.unique(np.concatenate(found))
     blocks = []
-    for block in _blocks(rows):
-        keys, counts = _keys(corpus, block)
+    for part in _shown(parts, "linking them"):
+        keys, counts = _keys(corpus, part)
         blocks.append((np.searchsorted(pairs, keys).astype(np.int32), counts))
     return _Links(pairs, blocks)
+
+
+def _shown(blocks: Sequence[_T], what: str) -> Iterable[_T]:
+    """The blocks, with a bar on a terminal."""
+    shown: Iterable[_T] = tqdm(blocks, desc=what, disable=not sys.stderr.isatty(), leave=False)
+    return shown
 
 
 def _keys(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
@@ -108,9 +130,9 @@ def _translation_probs(links: _Links, target_size: int) -> npt.NDArray[np.float6
     first = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))  # where another source token begins
     sizes = np.diff(first, append=len(sources))
     probs = np.ones(len(links.pairs))
-    for _ in range(_ITERATIONS):
+    for iteration in range(1, _ITERATIONS + 1):
         expected = np.zeros(len(probs))
-        for which, counts in links.blocks:
+        for which, counts in _shown(links.blocks, f"iteration {iteration} of {_ITERATIONS}"):
             shares = probs[which]
             shares /= np.repeat(np.add.reduceat(shares, np.cumsum(counts) - counts), counts)
             np.add.at(expected, which, shares)

@@ -42,34 +42,44 @@ class Translator:
             batch may be translated with together, so a translation may depend on which sentences are beside it.
 
     Raises:
-        DataError: if the vocabularies, or those of the shortlist, are not the model's.
+        DataError: if the vocabularies are not the model's, or the shortlist was made for others.
         ConfigError: if the model's device cannot compute with ``dtype``.
     """
 
     def __init__(
         self, model: Transformer, codec: TextCodec, dtype: DType = "float32", shortlist: Shortlist | None = None
     ) -> None:
-        sizes = {"tokeniser": (len(codec.source_vocabulary), len(codec.target_vocabulary))}
-        if shortlist is not None:
-            sizes["shortlist"] = (shortlist.source_vocab_size, shortlist.target_vocab_size)
-        for name, (source, target) in sizes.items():
-            if (source, target) != (model.source_vocab_size, model.target_vocab_size):
-                raise DataError(
-                    f"the {name} must have the model's vocabulary ({model.source_vocab_size} source and "
-                    f"{model.target_vocab_size} target tokens), has {source} and {target}."
-                )
+        sizes = (len(codec.source_vocabulary), len(codec.target_vocabulary))
+        if sizes != (model.source_vocab_size, model.target_vocab_size):
+            raise DataError(
+                f"the tokeniser must have the model's vocabulary ({model.source_vocab_size} source and "
+                f"{model.target_vocab_size} target tokens), has {sizes[0]} and {sizes[1]}."
+            )
+        if shortlist is not None and shortlist.vocabularies != codec.vocabulary_digest():
+            raise DataError(
+                "the shortlist must be of the data that the model was trained on, has other vocabularies; make one of "
+                "these data with hat-prepare."
+            )
         self.shortlist = shortlist
-        self.model = pack(model, dtype)
+        self.model = pack(model, dtype, shortlists=shortlist is not None)
         self.device = next(model.parameters()).device
         self.codec = codec
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: torch.device | str = "cpu", dtype: DType = "float32"
+        cls,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
+        dtype: DType = "float32",
+        shortlist: str | Path | None = None,
     ) -> "Translator":
-        """Read a model folder with its ``tokenizer/``. Raises DataError or ConfigError naming the file."""
+        """Read a model folder with its ``tokenizer/``. Raises DataError or ConfigError naming the file.
+
+        ``shortlist`` is a file that hat-prepare wrote.
+        """
         folder = Path(folder)
-        return cls(Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer"), dtype)
+        model, codec = Transformer.from_pretrained(folder).to(device), TextCodec.load(folder / "tokenizer")
+        return cls(model, codec, dtype, None if shortlist is None else Shortlist.load(shortlist))
 
     def translate(self, lines: Iterable[str], batch_tokens: int = 4096, **options: Any) -> list[str]:
         """The best translation of every line, in order.

@@ -64,7 +64,6 @@ class Stopwatch:
         self._timer = None
         if device.anchor is not None and anchor_ms is not None:
             self._timer = AnchoredTimer(device.anchor, device.settings)
-        self._slowdowns: list[float] = []
 
     def read(self, net: Transformer, limit_ms: float | None = None) -> Reading:
         """The latency of a standalone model.
@@ -95,7 +94,6 @@ class Stopwatch:
             now_ms = self._value(measure(net, self.device.settings.model_copy(update=numbers)))
             return now_ms, now_ms
         timed = self._timer.time(net, runs, min(runs, self._least_runs()))
-        self._slowdowns.append(timed.anchor_ms / self.anchor_ms)
         now_ms = self._value(timed.sample)
         # As a data set's rows are brought to its pace: the anchor's time there is that beside the row's mean, too.
         return now_ms / timed.sample.total.mean_ms * timed.ratio * self.anchor_ms, now_ms
@@ -108,9 +106,10 @@ class Stopwatch:
     def _value(self, sample: LatencySample) -> float:
         return sample.total.p90_ms if self.statistic == "p90" else sample.total.mean_ms
 
-    def slowdown(self) -> float | None:
-        """How many times as long as then this machine takes: the median so far; None where no anchor tells."""
-        return round(statistics.median(self._slowdowns), 3) if self._slowdowns else None
+    @property
+    def knows_pace(self) -> bool:
+        """Whether an anchor tells the data set's pace; else latencies are as they are now."""
+        return self._timer is not None
 
 
 def upper_bound(values: Sequence[float], confidence: float) -> float:

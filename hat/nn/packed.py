@@ -8,6 +8,7 @@ with them: what counts is few calls.
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -35,14 +36,15 @@ class PackedTransformer(nn.Module):
 
     Args:
         net: the copy, with packed products.
-        output_weight: of the output projection before it was packed, (V, D).
+        output_weight: of the output projection as it was, (V, D), for shortlists; None where there are none.
         dtype: of the products.
     """
 
-    def __init__(self, net: Transformer, output_weight: Tensor, dtype: DType) -> None:
+    def __init__(self, net: Transformer, output_weight: Tensor | None, dtype: DType) -> None:
         super().__init__()
         self._net = net
-        self._output_weight, self._dtype = output_weight, dtype
+        self._output_weight = None if output_weight is None else output_weight.detach()
+        self._dtype = dtype
         self._decoder = PackedDecoder(net.decoder, net.architecture.decoder)
         self._embedding, self._scale = net.target_embedding_and_scale()
 
@@ -70,47 +72,70 @@ class PackedTransformer(nn.Module):
         return self._decoder.step(torch.add(positions, embedded, alpha=self._scale), state)
 
     def among(self, candidates: Tensor) -> "ShortlistedTransformer":
-        """The same model choosing among these target ids only (int64, (C,), on its device)."""
-        return ShortlistedTransformer(
-            self, candidates, _packed_linear(self._output_weight[candidates], None, self._dtype)
-        )
+        """The same model choosing among these target ids only (int64, (C,), on its device).
+
+        Raises:
+            ValueError: if it was not packed with ``shortlists=True``.
+        """
+        return ShortlistedTransformer(self, candidates)
+
+    def output_among(self, candidates: Tensor) -> nn.Module:
+        """Their part of the output projection."""
+        if self._output_weight is None:
+            raise ValueError("shortlists need a model that was packed with shortlists=True")
+        # It is packed for every batch, and 8 bits take longer to make than they save where there are few rows.
+        dtype = "float32" if self._dtype == "int8" else self._dtype
+        return _packed_linear(self._output_weight[candidates], None, dtype)
 
     def save_pretrained(self, folder: str | Path) -> NoReturn:
         """Raises ConfigError: the weights are no longer here as they were."""
         raise ConfigError(f"{folder}: a packed model cannot be saved; save the model that it was packed from.")
 
 
+@dataclass
+class ShortlistedState:
+    """What decoding among some tokens needs between two steps."""
+
+    state: PackedState
+    output: nn.Module
+    """The candidates' part of the output projection."""
+
+    def follow(self, parents: Tensor, sentences: Tensor | None = None) -> None:
+        """As :meth:`hat.nn.layers.IncrementalState.follow`."""
+        self.state.follow(parents, sentences)
+
+
 class ShortlistedTransformer:
     """A packed model that chooses among some target tokens only, for which an id is its place among them.
 
     The products of all others are left out, which are most of a step where the vocabulary is large. Log-probabilities
-    are of the candidates alone, so they are somewhat higher.
+    are of the candidates alone, so they are somewhat higher. With ``int8``, the candidates' products are float32.
 
     Args:
         net: the model.
         candidates: their ids in its vocabulary, (C,).
-        output: their part of its output projection.
     """
 
-    def __init__(self, net: PackedTransformer, candidates: Tensor, output: nn.Module) -> None:
-        self._net, self._candidates, self._output = net, candidates, output
+    def __init__(self, net: PackedTransformer, candidates: Tensor) -> None:
+        self._net, self._candidates = net, candidates
 
     def encode(self, source: Tensor) -> Encoded:
         """Run the encoder on token ids (B, S), padded on the right."""
         return self._net.encode(source)
 
-    def start(self, encoded: Encoded, beam: int) -> PackedState:
-        """The decoding state before the first step, for ``beam`` hypotheses a sentence."""
-        return self._net.start(encoded, beam)
+    def start(self, encoded: Encoded, beam: int) -> ShortlistedState:
+        """The state before the first step; the candidates' part of the output projection is packed here."""
+        return ShortlistedState(self._net.start(encoded, beam), self._net.output_among(self._candidates))
 
-    def step(self, tokens: Tensor, state: PackedState) -> Tensor:
+    def step(self, tokens: Tensor, state: ShortlistedState) -> Tensor:
         """Logits (B, beam, C) of the next token after ``tokens`` (B, beam); ``state`` is brought up to date."""
-        hidden = self._net.hidden(self._candidates[tokens], state)
-        logits: Tensor = self._output(hidden, -1)
+        logits: Tensor = state.output(self._net.hidden(self._candidates[tokens], state.state), -1)
         return logits.view(*tokens.shape, -1)
 
 
-def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None = None) -> PackedTransformer:
+def pack(
+    net: Transformer, dtype: DType = "float32", device: torch.device | None = None, shortlists: bool = False
+) -> PackedTransformer:
     """A copy for inference: same results but for rounding; it can be neither trained nor saved.
 
     Args:
@@ -119,6 +144,7 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
             is float32. ``int8``: weights are rounded to 255 steps of each row's largest, activations to 128 steps of
             their range (256 on ARM) at every product.
         device: where the copy is to run; None for where the model is.
+        shortlists: keep what :meth:`PackedTransformer.among` needs, memory for the output projection as it was.
 
     Raises:
         ConfigError: if the device cannot compute with that type.
@@ -136,7 +162,7 @@ def pack(net: Transformer, dtype: DType = "float32", device: torch.device | None
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
-    return PackedTransformer(packed, output, dtype)
+    return PackedTransformer(packed, output if shortlists else None, dtype)
 
 
 def lower_linears(model: SuperTransformer, dtype: torch.dtype) -> SuperTransformer:

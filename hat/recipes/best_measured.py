@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def search_and_measure(
 
     def find_more(known: Sequence[Candidate]) -> list[Candidate]:
         nonlocal scatter
-        for part in (scatter, _SCATTER):
+        for part in dict.fromkeys((scatter, _SCATTER)):
             scatter = part
             with contextlib.suppress(InfeasibleError):
                 return find(corrected_ms, known)
@@ -82,12 +82,27 @@ def search_and_measure(
                 return best, reading
             readings[best.architecture] = reading
             ratio = _correction(readings, predict_ms, limit_ms)
-            logger.info("that is too slow: the search goes on with predictions times %.3f", ratio)
+            logger.info("not surely within the limit: the search goes on with predictions times %.3f", ratio)
         ranking = find_more(ranking)
-    raise SearchError(
-        f"none of the {len(readings) + len(failed)} best candidates surely ran within {limit_ms:.4g} ms when measured "
-        f"here (they took {ratio:.2f} times their prediction), nor are others likely to; is the machine busy? "
-        "Measure a new data set, or raise the limit."
+    raise SearchError(_why_none(readings, failed, predict_ms, limit_ms))
+
+
+def _why_none(
+    readings: Mapping[Architecture, Reading],
+    failed: Collection[Architecture],
+    predict_ms: Callable[[Architecture], float],
+    limit_ms: float,
+) -> str:
+    if not readings:
+        return (
+            f"no candidate could be measured here ({len(failed)} failed, see above); choose another backend or device, "
+            "or set measure: false for a predicted latency only."
+        )
+    taken = statistics.median(known.latency_ms / predict_ms(one) for one, known in readings.items())
+    return (
+        f"none of the best candidates ({len(readings)} measured, {len(failed)} failed) surely runs within "
+        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction, and others hardly take less; is the "
+        "machine busy? Measure a new data set, or raise the limit."
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class EvaluateConfig(Section):
     """CPU threads for translating; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
     latency: CallSettings | None = None
-    """How to measure the model's latency on this machine; null leaves it out."""
+    """How to measure the model's latency on this machine; null leaves it out. With a shortlist, as many target tokens
+    are scored as it has for a sentence on average, unless ``latency.shortlist`` says another number."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
@@ -100,6 +102,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     started = time.perf_counter()
     found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
     seconds = time.perf_counter() - started
+    listed = None if shortlist is None else _mean_tokens(shortlist, codec, source)
     words, references = [translation.words for translation in found], [codec.target_words(line) for line in target]
     texts = [translation.text for translation in found]
     loss = _loss(net, _corpus(codec, source, target), config, device)
@@ -120,9 +123,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             **config.decoding.model_dump(),
             "dtype": config.dtype,
             "kernels": kernels(config.dtype, device),
-            "shortlist": None if config.shortlist is None else str(config.shortlist),
+            "shortlist": None if shortlist is None else {"file": str(config.shortlist), "mean_tokens": listed},
         },
-        "latency": None if config.latency is None else _latency(net, config.latency),
+        "latency": None if config.latency is None else _latency(net, config.latency, listed),
     }
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
@@ -151,10 +154,18 @@ def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:
     return source, target, untouched[0] if untouched else []
 
 
-def _latency(net: Transformer, call: CallSettings) -> dict[str, Any]:
-    """What the model takes here, with the device and the call it was measured for."""
+def _mean_tokens(shortlist: Shortlist, codec: TextCodec, source: Sequence[str]) -> int:
+    """How many target tokens a sentence is translated with, on average."""
+    return round(float(np.mean([len(shortlist.candidates(codec.encode_source(line))) for line in source])))
+
+
+def _latency(net: Transformer, call: CallSettings, listed: int | None) -> dict[str, Any]:
+    """What the model takes here, with the device and the call it was measured for.
+
+    With as many target tokens as the shortlist has for a sentence, unless the call says another number.
+    """
     settings = LatencySettings(
-        **call.model_dump(),
+        **{**call.model_dump(), "shortlist": call.shortlist or listed},
         source_vocab_size=net.source_vocab_size,
         target_vocab_size=net.target_vocab_size,
         share_embeddings=net.options.share_embeddings,

@@ -107,7 +107,7 @@ def fill(
         *_, reason = collected.failed.values()
         raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
     while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if row.retakes < MOST_RETAKES]:
-        logger.info("%d rows were measured at another pace than the rest: they are measured anew", len(again))
+        logger.info("measured at another pace than the rest, so measured anew: %d rows", len(again))
         with _Progress(len(again), len(again)) as progress:
             for row in again:
                 timed = _retake(writer, row, measure)

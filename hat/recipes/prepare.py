@@ -1,5 +1,6 @@
 """Parallel text → a data-bin folder: tokenisers, vocabularies and memory-mapped token ids."""
 
+import contextlib
 import functools
 import glob
 import logging
@@ -102,6 +103,7 @@ def prepare(config: PrepareConfig) -> Path:
     _restore(config.output)
     if _is_up_to_date(config, inputs):
         logger.info("%s was made with these settings from these files before: kept", config.output)
+        _renew_shortlist(config)
         return config.output
     partial = config.output.with_name(f".{config.output.name}.{secrets.token_hex(4)}.partial")
     make_folder(partial)
@@ -111,7 +113,7 @@ def prepare(config: PrepareConfig) -> Path:
             meta = _build(config, partial, workers, inputs)
         write_json(partial / "meta.json", meta.model_dump())
         if config.shortlist is not None:
-            _write_shortlist(config.shortlist, partial, meta.joint_vocabulary, config.seed)
+            _write_shortlist(config.shortlist, partial, config.seed)
         _report(meta, run)
         run.finish()
         _move(partial, config.output)
@@ -204,10 +206,24 @@ def _write_reference(path: Path, references: Sequence[str], rows: int) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _write_shortlist(config: ShortlistConfig, folder: Path, joint: bool, seed: int) -> None:
-    corpus = ParallelCorpus.load(folder, "train")
+def _write_shortlist(config: ShortlistConfig, folder: Path, seed: int) -> None:
+    corpus, codec = ParallelCorpus.load(folder, "train"), TextCodec.load(folder / "tokenizer")
     logger.info("learning the shortlist from %d pairs", min(config.pairs, len(corpus)))
-    learn_shortlist(corpus, config, joint, seed).save(folder / SHORTLIST_FILE)
+    learned = learn_shortlist(corpus, config, codec.joint_vocabulary, codec.vocabulary_digest(), seed)
+    learned.save(folder / SHORTLIST_FILE)
+
+
+def _renew_shortlist(config: PrepareConfig) -> None:
+    """Bring the shortlist of a folder up to date whose other files are."""
+    made_with = load_config(PrepareConfig, config.output / "config.yaml")
+    if config.shortlist is None:
+        return
+    if made_with.shortlist == config.shortlist:
+        with contextlib.suppress(DataError):
+            Shortlist.load(config.output / SHORTLIST_FILE)
+            return
+    _write_shortlist(config.shortlist, config.output, config.seed)
+    RunFolder(config.output, config, command="hat-prepare").finish()
 
 
 def _train_chunks(config: PrepareConfig, label: str) -> Iterator[Chunk]:
@@ -261,11 +277,9 @@ def _difference(config: PrepareConfig, inputs: dict[str, dict[str, int]]) -> str
         for split in meta.splits:
             ParallelCorpus.load(config.output, split)
         TextCodec.load(config.output / "tokenizer")
-        if made_with.shortlist is not None:
-            Shortlist.load(config.output / SHORTLIST_FILE)
     except HatError as error:
         return f"is damaged ({error})"
-    for name in sorted(set(PrepareConfig.model_fields) - {"output", "workers", "overwrite"}):
+    for name in sorted(set(PrepareConfig.model_fields) - {"output", "workers", "overwrite", "shortlist"}):
         if getattr(made_with, name) != getattr(config, name):
             return f"was made with other settings ({name})"
     changed = [path for path in inputs if meta.inputs.get(path) != inputs[path]]

@@ -66,9 +66,9 @@ class Watch:
         self.dtype = ""
         pack, encode, step = eager.pack, PackedTransformer.encode, PackedTransformer.step
 
-        def watched_pack(net: Transformer, dtype: Any, device: torch.device) -> PackedTransformer:
+        def watched_pack(net: Transformer, dtype: Any, device: torch.device, shortlists: bool) -> PackedTransformer:
             self.dtype = dtype
-            return pack(net, dtype, device)
+            return pack(net, dtype, device, shortlists)
 
         def watched_encode(net: PackedTransformer, source: torch.Tensor) -> Any:
             self.sources.append(source)

@@ -62,14 +62,13 @@ def stopwatch_with(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
     return Stopwatch(record(anchored=True), anchor_ms=3.0)
 
 
-def test_readings_do_not_depend_on_the_pace_but_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readings_do_not_depend_on_the_pace_but_say_what_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     paces, ratios = [1.0, 2.0, 0.5, 1.2, 3.0], [1.4, 1.5, 1.5, 1.5, 1.6, 1.7, 1.5, 1.5]
     stopwatch = stopwatch_with(Timer(paces, itertools.repeat(ratios)), monkeypatch)
-    assert stopwatch.slowdown() is None
+    assert stopwatch.knows_pace
     readings = [stopwatch.read(some_net()) for _ in paces]
     assert [reading.latency_ms for reading in readings] == pytest.approx([4.5] * 5)
     assert [reading.now_ms for reading in readings] == pytest.approx([4.5 * pace for pace in paces])
-    assert stopwatch.slowdown() == 1.2
 
 
 def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +133,7 @@ def test_without_an_anchor_times_are_as_they_are(anchored: bool, anchor_ms: floa
     reading = stopwatch.read(some_net())
     assert 0 < reading.latency_ms == reading.now_ms
     assert (reading.lower_ms, reading.upper_ms) == (-math.inf, math.inf)  # one look says nothing about others
-    assert stopwatch.slowdown() is None
+    assert not stopwatch.knows_pace
 
 
 def test_a_network_beside_itself_takes_as_long_as_the_anchor() -> None:

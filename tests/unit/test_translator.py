@@ -21,6 +21,7 @@ from hat.cli.evaluate import main as evaluate_main
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
 from hat.cli.translate import main as translate_main
+from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta
 from hat.data.shortlist import Shortlist
 from hat.decoding import BeamOptions
@@ -135,7 +136,8 @@ def shortlist(runs: Path, always: Sequence[int], likely: int) -> Shortlist:
     """Of the model in ``runs``: ids that are always there, and one other that each source token gives."""
     sizes = CorpusMeta.load(runs / "data")
     table = np.full((sizes.source_vocab_size, 1), likely, dtype=np.int32)
-    return Shortlist(np.array(always, dtype=np.int32), table, sizes.target_vocab_size)
+    digest = TextCodec.load(runs / "data" / "tokenizer").vocabulary_digest()
+    return Shortlist(np.array(always, dtype=np.int32), table, sizes.target_vocab_size, digest)
 
 
 def test_a_shortlist_of_all_tokens_changes_nothing(
@@ -151,7 +153,7 @@ def test_a_shortlist_of_all_tokens_changes_nothing(
     assert run(translate_main, "sub", *flags, "--shortlist", tmp_path / "all.npz", stdin=as_bytes(SOURCE)) == plain
     plain_result = evaluation(run, "sub", "data=data")
     result = evaluation(run, "sub", "data=data", f"shortlist={tmp_path / 'all.npz'}")
-    assert result["decoding"].pop("shortlist") == str(tmp_path / "all.npz")
+    assert result["decoding"].pop("shortlist") == {"file": str(tmp_path / "all.npz"), "mean_tokens": 16}
     assert plain_result["decoding"].pop("shortlist") is None
     assert result["bleu"] == plain_result["bleu"] and result["decoding"] == plain_result["decoding"]
 
@@ -166,12 +168,13 @@ def test_nothing_but_what_the_shortlist_gives_is_translated_to(runs: Path, trans
 
 
 def test_the_shortlist_must_be_the_models(run: Run, runs: Path, translator: Translator, tmp_path: Path) -> None:
-    other = Shortlist(np.arange(3, dtype=np.int32), np.ones((7, 2), dtype=np.int32), 16)
-    with pytest.raises(DataError, match=r"the shortlist must have the model's vocabulary .* has 7 and 16"):
+    own = shortlist(runs, [6, 9], 5)
+    other = Shortlist(own._always, own._likely, own.target_vocab_size, "of other vocabularies")  # of the same sizes
+    with pytest.raises(DataError, match=r"the shortlist must be of the data that the model was trained on"):
         Translator(Transformer.from_pretrained(runs / "sub"), translator.codec, shortlist=other)
     other.save(tmp_path / "other.npz")
     status, out, err = run(translate_main, "sub", "--shortlist", tmp_path / "other.npz", stdin=b"s1\n")
-    assert (status, out, err.count("\n")) == (2, "", 1) and "the shortlist must have the model's vocabulary" in err
+    assert (status, out, err.count("\n")) == (2, "", 1) and "the shortlist must be of the data" in err
 
 
 def test_translate_reads_standard_input_and_files(run: Run, translator: Translator, tmp_path: Path) -> None:
@@ -224,7 +227,7 @@ def test_translate_with_a_member_of_a_supertransformer(run: Run) -> None:
         (["sub", "--bean", "3"], b"", "unrecognized arguments: --bean"),
         (["sub", "device=tpu"], b"", "device: must be auto, cpu, cuda or cuda:N, is 'tpu'."),
         (["sub", "device=meta"], b"", "device: must be auto, cpu, cuda or cuda:N, is 'meta'."),
-        (["nowhere"], b"", "nowhere: no such file"),
+        (["nowhere"], b"", "nowhere: no such file or folder; give the path of a YAML file, or the folder of a model."),
         (["data"], b"", "data/config.json: no such file"),
         (["model=nowhere"], b"", "model=nowhere: no such file"),
         ([], b"", "the following arguments are required"),
@@ -324,7 +327,7 @@ def test_evaluate_gives_what_training_logged(run: Run, runs: Path) -> None:
             assert [found["loss"], found["nll"]] == pytest.approx([final["loss"], final["nll"]], rel=1e-6)
 
 
-def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Translator) -> None:
+def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Translator, tmp_path: Path) -> None:
     text = f"source={runs / 'text' / 'test.source'}", f"target={runs / 'text' / 'test.target'}"
     call = "latency={source_length: 4, target_length: 4, beam: 2, device: cpu, threads: 1, runs: 2}"
     latency = evaluation(run, "sub", *text, call)["latency"]
@@ -334,6 +337,9 @@ def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Tra
         assert settings[name] == getattr(net, name)
     for name in ("share_embeddings", "pre_norm"):
         assert settings[name] == getattr(net.options, name)
+    shortlist(runs, range(6), 5).save(tmp_path / "few.npz")
+    listed = evaluation(run, "sub", *text, call, f"shortlist={tmp_path / 'few.npz'}")
+    assert listed["latency"]["device"]["settings"]["shortlist"] == listed["decoding"]["shortlist"]["mean_tokens"] == 6
     status, _, err = run(evaluate_main, "sub", *text, call[:-1] + ", source_vocab_size: 9}")
     assert status == 2 and "latency.source_vocab_size: no such setting" in err
 
