@@ -39,7 +39,6 @@ def decoding(case: Case, variant: str, threads: int) -> Prepared:
     check_hypotheses([len(one.tokens) for sentence in found for one in sentence], case.length)
     batch = inputs.pairs(replace(case, sentences=1))
     difference = inputs.log_probabilities(net, batch) - _stepwise(packed, batch)
-
     timed = packed if case.shortlist is None else packed.among(torch.arange(case.shortlist))
     return Prepared(
         repeat(lambda turn: beam_search(timed, source, options)),

@@ -37,17 +37,21 @@ class Backend:
     """What this machine lacks for it on a type of device, as the end of a sentence; None when nothing is missing."""
     prepare: Callable[[Transformer, Placement], Renew]
     """Does what is done once for a network, such as compiling it. The network itself is not changed."""
+    shortlists: bool = False
+    """Whether it can choose among some target tokens only."""
     packages: Sequence[str] = ()
     """Python packages whose versions decide how fast it is, besides torch."""
 
 
-def problem(name: str, backend: Backend, device_type: str, dtype: str) -> str | None:
-    """Why this backend, called ``name``, cannot run here, beginning with the setting to change; None when it can."""
+def problem(name: str, backend: Backend, device_type: str, dtype: str, shortlist: bool = False) -> str | None:
+    """Why this backend, called ``name``, cannot run here so, beginning with the setting to change; None when it can."""
     if device_type not in backend.dtypes:
         able = " or ".join(backend.dtypes)
         return f"backend: {name} runs on {able} only, device is {device_type}; set device to {able}."
     able = ", ".join(backend.dtypes[device_type])
     if dtype not in backend.dtypes[device_type]:
         return f"dtype: must be one of {able} for backend {name} on {device_type}, is {dtype}."
+    if shortlist and not backend.shortlists:
+        return f"shortlist: backend {name} has none; use eager, or no shortlist."
     lacking = backend.missing(device_type)
     return None if lacking is None else f"backend: {name} {lacking}"

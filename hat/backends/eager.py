@@ -22,4 +22,5 @@ EAGER = Backend(
     dtypes={"cpu": ("float32", "bfloat16", "int8"), "cuda": ("float32", "bfloat16", "float16")},
     missing=lambda device_type: None,
     prepare=_prepare,
+    shortlists=True,
 )

@@ -62,19 +62,20 @@ def learn_shortlist(
     rows = np.arange(len(corpus))
     if len(corpus) > config.pairs:
         rows = np.sort(np.random.default_rng(seed).choice(len(corpus), config.pairs, replace=False))
-    links = _links(corpus, rows)
+    parts = _blocks(corpus, rows)
+    links = _links(corpus, parts)
     number = min(config.per_token, corpus.target_vocab_size)
     likely = _likeliest(links, _translation_probs(links, corpus.target_vocab_size), corpus, number)
     if joint:
         likely = np.hstack([np.arange(len(likely), dtype=np.int32)[:, None], likely])
-    always = _most_frequent(corpus, rows, config.always)
+    always = _most_frequent(corpus, parts, config.always)
     return Shortlist(always, likely, corpus.target_vocab_size, vocabularies)
 
 
-def _most_frequent(corpus: ParallelCorpus, rows: npt.NDArray[np.int64], number: int) -> IdArray:
+def _most_frequent(corpus: ParallelCorpus, parts: Sequence[npt.NDArray[np.int64]], number: int) -> IdArray:
     frequencies = np.zeros(corpus.target_vocab_size, dtype=np.int64)
-    for block in _blocks(corpus, rows):
-        frequencies += np.bincount(_take(corpus.target_sentences, block)[0], minlength=len(frequencies))
+    for part in parts:
+        frequencies += np.bincount(_take(corpus.target_sentences, part)[0], minlength=len(frequencies))
     frequencies[: UNK_ID + 1] = 0  # the special tokens are there anyway
     return np.argsort(-frequencies, kind="stable")[:number].astype(np.int32)
 
@@ -94,9 +95,8 @@ def _take(sentences: Sentences, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArra
     return np.concatenate(taken).astype(np.int64), np.array([len(ids) for ids in taken], dtype=np.int64)
 
 
-def _links(corpus: ParallelCorpus, rows: npt.NDArray[np.int64]) -> _Links:
+def _links(corpus: ParallelCorpus, parts: Sequence[npt.NDArray[np.int64]]) -> _Links:
     """Twice over the sentences: what pairs there are, then which of them each link is."""
-    parts = _blocks(corpus, rows)
     found = [np.unique(_keys(corpus, part)[0]) for part in _shown(parts, "tokens that occur together")]
     pairs = np.unique(np.concatenate(found))
     blocks = []

@@ -33,9 +33,8 @@ def resolve(settings: Settings, section: str = "settings") -> Settings:
         ConfigError: if there is no such device here, or ``backend`` is not, or cannot compute with ``dtype``.
     """
     device = choose_device(settings.device, f"{section}.device")
-    if settings.shortlist is not None and settings.backend != "eager":
-        raise ConfigError(f"{section}.shortlist: needs backend eager, is given {settings.backend}; use eager, or null.")
-    problem = backend_problem(settings.backend, BACKENDS[settings.backend], device.type, settings.dtype)
+    backend = BACKENDS[settings.backend]
+    problem = backend_problem(settings.backend, backend, device.type, settings.dtype, settings.shortlist is not None)
     if problem is not None:
         raise ConfigError(f"{section}.{problem}")
     longest = max(settings.source_length, settings.target_length)

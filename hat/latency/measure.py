@@ -15,7 +15,7 @@ from hat.decoding import BeamOptions, search_encoded
 from hat.errors import BackendError, ConfigError, HatError
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import CallSettings, LatencySettings
-from hat.latency.statistics import LEAST_VALUES, LatencySample, median_error
+from hat.latency.statistics import LatencySample, relative_median_error
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
@@ -83,9 +83,8 @@ def _measure(call: "_Call", settings: CallSettings) -> LatencySample:
 
 def _sure(values: Sequence[float], relative_error: float | None) -> bool:
     """Whether the median of ``values`` is known well enough."""
-    if relative_error is None or len(values) < LEAST_VALUES:
-        return False
-    return median_error(values) <= relative_error * statistics.median(values)
+    error = relative_median_error(values)
+    return relative_error is not None and error is not None and error <= relative_error
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class AnchoredSample:
     @property
     def relative_error(self) -> float | None:
         """The ratio's standard error as a part of it; None of too few turns to tell."""
-        return median_error(self.ratios) / self.ratio if len(self.ratios) >= LEAST_VALUES else None
+        return relative_median_error(self.ratios)
 
     @property
     def anchor_ms(self) -> float:

@@ -109,3 +109,8 @@ def median_error(values: Sequence[float]) -> float:
     """
     distance = float(np.median(np.abs(np.asarray(values) - np.median(values))))
     return 1.2533 * 1.4826 * distance / math.sqrt(len(values))
+
+
+def relative_median_error(values: Sequence[float]) -> float | None:
+    """Standard error of the median of ``values`` as a part of it; None of too few to tell."""
+    return median_error(values) / float(np.median(values)) if len(values) >= LEAST_VALUES else None

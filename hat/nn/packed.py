@@ -77,12 +77,13 @@ class PackedTransformer(nn.Module):
         Raises:
             ValueError: if it was not packed with ``shortlists=True``.
         """
+        if self._output_weight is None:
+            raise ValueError("shortlists need a model that was packed with shortlists=True")
         return ShortlistedTransformer(self, candidates)
 
     def output_among(self, candidates: Tensor) -> nn.Module:
         """Their part of the output projection."""
-        if self._output_weight is None:
-            raise ValueError("shortlists need a model that was packed with shortlists=True")
+        assert self._output_weight is not None, "checked by among"
         # It is packed for every batch, and 8 bits take longer to make than they save where there are few rows.
         dtype = "float32" if self._dtype == "int8" else self._dtype
         return _packed_linear(self._output_weight[candidates], None, dtype)

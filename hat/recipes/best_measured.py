@@ -1,6 +1,5 @@
 """Searching until what is found keeps the limit when it is measured."""
 
-import contextlib
 import logging
 import math
 import statistics
@@ -62,11 +61,13 @@ def search_and_measure(
 
     def find_more(known: Sequence[Candidate]) -> list[Candidate]:
         nonlocal scatter
-        for part in dict.fromkeys((scatter, _SCATTER)):
-            scatter = part
-            with contextlib.suppress(InfeasibleError):
-                return find(corrected_ms, known)
-        return []
+        try:
+            return find(corrected_ms, known)
+        except InfeasibleError:
+            if scatter:
+                return []
+            scatter = _SCATTER
+            return find_more(known)
 
     ranking = find(corrected_ms, ())
     while ranking and len(readings) + len(failed) < most:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from hat.nn.device import choose_device
 from hat.nn.packed import DType, kernels
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
+from hat.special_ids import UNK_ID
 from hat.training.validation import ValidationResult, validation_loss
 from hat.training.world import World
 
@@ -94,18 +94,21 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     source, target, untouched = _texts(config)
     net, codec = load_model(config.model, config.architecture)
     shortlist = None if config.shortlist is None else Shortlist.load(config.shortlist)
+    corpus = _corpus(codec, source, target)
+    listed = None if shortlist is None else _mean_tokens(shortlist, corpus.source_sentences)
     device = choose_device(config.device)
-    if config.latency is not None:
-        resolve(config.latency, "latency")  # now, so that a device that is not here is found out before the work
+    call = config.latency
+    if call is not None:
+        call = call.model_copy(update={"shortlist": call.shortlist or listed})
+        resolve(call, "latency")  # now, so that a device that is not here is found out before the work
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec, config.dtype, shortlist)
     started = time.perf_counter()
     found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
     seconds = time.perf_counter() - started
-    listed = None if shortlist is None else _mean_tokens(shortlist, codec, source)
     words, references = [translation.words for translation in found], [codec.target_words(line) for line in target]
     texts = [translation.text for translation in found]
-    loss = _loss(net, _corpus(codec, source, target), config, device)
+    loss = _loss(net, corpus, config, device)
     results = {
         "model": str(config.model),
         "sentences": len(source),
@@ -125,7 +128,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             "kernels": kernels(config.dtype, device),
             "shortlist": None if shortlist is None else {"file": str(config.shortlist), "mean_tokens": listed},
         },
-        "latency": None if config.latency is None else _latency(net, config.latency, listed),
+        "latency": None if call is None else _latency(net, call),
     }
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
@@ -154,18 +157,16 @@ def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:
     return source, target, untouched[0] if untouched else []
 
 
-def _mean_tokens(shortlist: Shortlist, codec: TextCodec, source: Sequence[str]) -> int:
-    """How many target tokens a sentence is translated with, on average."""
-    return round(float(np.mean([len(shortlist.candidates(codec.encode_source(line))) for line in source])))
+def _mean_tokens(shortlist: Shortlist, source: Sentences) -> int:
+    """How many target tokens a sentence is translated with, on average; one besides the special ones at least."""
+    numbers = [len(shortlist.candidates(source[row].tolist())) for row in range(len(source))]
+    return max(UNK_ID + 2, round(float(np.mean(numbers))))
 
 
-def _latency(net: Transformer, call: CallSettings, listed: int | None) -> dict[str, Any]:
-    """What the model takes here, with the device and the call it was measured for.
-
-    With as many target tokens as the shortlist has for a sentence, unless the call says another number.
-    """
+def _latency(net: Transformer, call: CallSettings) -> dict[str, Any]:
+    """What the model takes here, with the device and the call it was measured for."""
     settings = LatencySettings(
-        **{**call.model_dump(), "shortlist": call.shortlist or listed},
+        **call.model_dump(),
         source_vocab_size=net.source_vocab_size,
         target_vocab_size=net.target_vocab_size,
         share_embeddings=net.options.share_embeddings,

@@ -215,10 +215,9 @@ def _write_shortlist(config: ShortlistConfig, folder: Path, seed: int) -> None:
 
 def _renew_shortlist(config: PrepareConfig) -> None:
     """Bring the shortlist of a folder up to date whose other files are."""
-    made_with = load_config(PrepareConfig, config.output / "config.yaml")
     if config.shortlist is None:
         return
-    if made_with.shortlist == config.shortlist:
+    if load_config(PrepareConfig, config.output / "config.yaml").shortlist == config.shortlist:
         with contextlib.suppress(DataError):
             Shortlist.load(config.output / SHORTLIST_FILE)
             return

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hat.data import lexicon
 from hat.data.corpus import ParallelCorpus, Sentences
-from hat.data.lexicon import ShortlistConfig, _links, _translation_probs, learn_shortlist
+from hat.data.lexicon import ShortlistConfig, _blocks, _links, _translation_probs, learn_shortlist
 from hat.data.shortlist import Shortlist
 from hat.decoding import beam_search
 from hat.errors import DataError
@@ -87,7 +87,7 @@ def random_corpus(seed: int, size: int = 30) -> ParallelCorpus:
 def test_probabilities_are_those_of_model_1_written_out(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = random_corpus(seed)
     monkeypatch.setattr(lexicon, "_BLOCK", 7)
-    links = _links(corpus, np.arange(len(corpus)))
+    links = _links(corpus, _blocks(corpus, np.arange(len(corpus))))
     found = {divmod(int(key), 9): prob for key, prob in zip(links.pairs, _translation_probs(links, 9), strict=True)}
     probs: dict[tuple[int, int], float] = defaultdict(lambda: 1.0)
     for _ in range(5):
@@ -221,8 +221,5 @@ def test_candidates_of_large_vocabularies_score_as_they_do_among_all(dtype: pack
 
 
 def test_a_model_that_was_packed_without_shortlists_says_so() -> None:
-    net, _ = random_net(1)
-    packed = pack(net)
-    listed = packed.among(torch.arange(6))
     with pytest.raises(ValueError, match="shortlists=True"):
-        listed.start(packed.encode(torch.tensor([[EOS_ID]])), 1)
+        pack(random_net(1)[0]).among(torch.arange(6))

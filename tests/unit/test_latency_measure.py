@@ -274,7 +274,7 @@ def test_settings_are_completed_by_what_the_machine_uses() -> None:
         ({"device": "gpu"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'gpu'"),
         ({"device": "meta"}, "settings.device: must be auto, cpu, cuda or cuda:N, is 'meta'"),
         ({"device": "cuda:99"}, "settings.device: 'cuda:99' is not here"),
-        ({"backend": "onnxruntime", "shortlist": 9}, "settings.shortlist: needs backend eager, is given onnxruntime"),
+        ({"backend": "onnxruntime", "shortlist": 9}, "settings.shortlist: backend onnxruntime has none; use eager"),
         (
             {"dtype": "float16"},
             "settings.dtype: must be one of float32, bfloat16, int8 for backend eager on cpu, is float16",
