@@ -21,9 +21,11 @@ from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
 from hat.recipes.latency_rows import Collected, Time, Timed, fill, short
 from hat.space import Architecture, SearchSpace
+from hat.space.counting import count_parameters
 
 logger = logging.getLogger(__name__)
 
+_ANCHOR_DRAWS = 101  # of these, one of middle size is the anchor: large ones cost time, extremes are unlike the rest
 _RESTLESS = 2  # times as large as wanted, the standard errors of latencies are worth a warning
 
 
@@ -34,7 +36,7 @@ class MeasureLatencyConfig(Section):
     """Folder of ``latency.csv`` and ``device.json``."""
     space: SearchSpace
     """The search space to draw from, or the path of its YAML file; it may be wider than the one to search."""
-    samples: int = Field(default=2000, gt=0)
+    samples: int = Field(default=100, gt=0)
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
     seed: Seed = 1
     """Decides which architectures are drawn."""
@@ -42,8 +44,8 @@ class MeasureLatencyConfig(Section):
     """How: uniformly, or of many drawn those that tell the most about what the parts of a network cost."""
     anchor: Literal["none"] | Path | None = None
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
-    taken out; null draws one with ``seed``. ``none`` times nothing in turn, for comparison: it takes half the time, and
-    whatever happens to the machine's pace is in the latencies."""
+    taken out; null takes one of middle size, drawn with ``seed``. ``none`` times nothing in turn, for comparison: it
+    takes half the time, and whatever happens to the machine's pace is in the latencies."""
     settings: LatencySettings
     """What is timed."""
 
@@ -103,7 +105,10 @@ def _anchor(config: MeasureLatencyConfig) -> Architecture | None:
         return None
     if config.anchor is not None:
         return Architecture.from_json(config.anchor)
-    return config.space.sample(random.Random(config.seed))
+    rng = random.Random(config.seed)
+    drawn = [config.space.sample(rng) for _ in range(_ANCHOR_DRAWS)]
+    # A decoder's weights are read at every step, an encoder's once: the decoder decides how long a call takes.
+    return sorted(drawn, key=lambda one: count_parameters(one).decoder)[_ANCHOR_DRAWS // 2]
 
 
 def _timing(anchor: Architecture | None, settings: LatencySettings) -> Time:

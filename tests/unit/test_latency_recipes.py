@@ -27,6 +27,7 @@ from hat.recipes import measure_latency as recipe
 from hat.recipes.latency_rows import MOST_RETAKES
 from hat.recipes.measure_latency import draw_architectures
 from hat.space import Architecture, SearchSpace
+from hat.space.counting import count_parameters
 from hat.space.encoding import features
 
 SPACE = {
@@ -80,7 +81,7 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     assert (data.decoder_ms > 0).all()
     record = DeviceRecord.read(folder / "device.json")
     assert record.settings == LatencySettings.model_validate(SETTINGS)
-    assert record.anchor == SearchSpace.model_validate(SPACE).sample(random.Random(1))
+    assert record.anchor is not None and record.anchor in SearchSpace.model_validate(SPACE)
     assert data.median_anchor_ms is not None and data.median_anchor_ms > 0
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (told["rows"], told["measured"], told["failed"], told["retaken"]) == (6, 6, [], 0)
@@ -181,6 +182,16 @@ def test_the_papers_number_of_runs(config: Path, capsys: pytest.CaptureFixture[s
     assert measure_main([str(config), "--paper", "--dry-run"]) == 0
     settings = yaml.safe_load(capsys.readouterr().out)["settings"]
     assert (settings["runs"], settings["relative_error"]) == (300, None)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_anchor_is_of_middle_size(seed: int) -> None:
+    space = SearchSpace.from_yaml(Path(__file__).parents[2] / "configs" / "space" / "wmt_latency.yaml")
+    rng = random.Random(100)
+    sizes = sorted(count_parameters(space.sample(rng)).decoder for _ in range(1000))
+    values = {"output": "latency", "space": space, "seed": seed, "settings": SETTINGS}
+    anchor = recipe._anchor(recipe.MeasureLatencyConfig.model_validate(values))
+    assert anchor is not None and sizes[250] < count_parameters(anchor).decoder < sizes[750]
 
 
 def test_the_file_of_the_anchor_may_move(config: Path) -> None:
