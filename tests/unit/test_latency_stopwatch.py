@@ -14,7 +14,7 @@ from hat.latency import stopwatch as module
 from hat.latency.measure import AnchoredSample
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
-from hat.latency.stopwatch import LEAST_LOOKS, MOST_LOOKS, Stopwatch, upper_bound
+from hat.latency.stopwatch import LOOKS, Stopwatch, upper_bound
 from hat.nn import Transformer
 from hat.space import SearchSpace
 
@@ -99,21 +99,21 @@ def test_a_look_for_the_90th_percentile_takes_enough_runs(monkeypatch: pytest.Mo
     assert Stopwatch(device, None).read(some_net(), limit_ms=1.0).now_ms == pytest.approx(7.0)  # 13 runs
 
 
-@pytest.mark.parametrize(("limit_ms", "looks"), [(2.5, 8), (4.0, 8), (3.0, MOST_LOOKS)])
+@pytest.mark.parametrize(("limit_ms", "looks"), [(2.5, LOOKS[0]), (4.0, LOOKS[0]), (3.0, LOOKS[-1])])
 def test_it_looks_until_it_is_sure(monkeypatch: pytest.MonkeyPatch, limit_ms: float, looks: int) -> None:
     generator = np.random.default_rng(1)
     ratios = (generator.normal(1.0, 0.1, 8).tolist() for _ in itertools.count())
     timer = Timer(itertools.repeat(1.0), ratios)
     reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms)
-    assert timer.looks == looks >= LEAST_LOOKS
-    assert (reading.lower_ms <= limit_ms < reading.upper_ms) == (looks == MOST_LOOKS)
+    assert timer.looks == looks
+    assert (reading.lower_ms <= limit_ms < reading.upper_ms) == (looks == LOOKS[-1])
 
 
 def test_one_disturbed_look_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     ratios = itertools.chain([(1.5,) * 8], itertools.repeat((1.0,) * 8))
     timer = Timer(itertools.repeat(1.0), ratios)
     reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3)
-    assert reading.upper_ms == reading.latency_ms == 3.0 and timer.looks > LEAST_LOOKS
+    assert reading.upper_ms == reading.latency_ms == 3.0 and timer.looks == LOOKS[1]
 
 
 @pytest.mark.parametrize(("look", "turn"), [(0.0, 0.05), (0.04, 0.01), (0.1, 0.1)])
