@@ -12,7 +12,7 @@ from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
 
 DEVICE_FILE = "device.json"
-DEVICE_FORMAT: Literal["hat.device/3"] = "hat.device/3"
+DEVICE_FORMAT: Literal["hat.device/4"] = "hat.device/4"
 
 
 class CallSettings(Section):
@@ -77,7 +77,7 @@ class LatencySettings(CallSettings):
 class DeviceRecord(Section):
     """On what machine, with what software and how latencies were measured: the content of ``device.json``."""
 
-    format: Literal["hat.device/1", "hat.device/2", "hat.device/3"] = DEVICE_FORMAT
+    format: Literal["hat.device/1", "hat.device/2", "hat.device/3", "hat.device/4"] = DEVICE_FORMAT
     """Earlier ones are of code that decoded otherwise; records of the first lack what has a default here."""
     machine: str
     """Processor and how many of its cores may be used."""

@@ -7,20 +7,21 @@ with them: what counts is few calls.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
 
 from hat.errors import ConfigError
 from hat.nn.elastic import ElasticLinear
-from hat.nn.layers import Encoded
+from hat.nn.layers import DecoderLayer, Encoded
 from hat.nn.packed_decoder import PackedDecoder, PackedState
 from hat.nn.products import BFloat16Linear, Int8Linear, OneDnnLinear, PackedOutput, PlainLinear, onednn_can
+from hat.nn.source_attention import Projections
 from hat.nn.transformer import SuperTransformer, Transformer
 
 DType = Literal["float32", "bfloat16", "float16", "int8"]
@@ -38,14 +39,21 @@ class PackedTransformer(nn.Module):
         net: the copy, with packed products.
         output_weight: of the output projection as it was, (V, D), for shortlists; None where there are none.
         dtype: of the products.
+        projections: of each decoder layer's cross-attention, where they may be multiplied into the source.
     """
 
-    def __init__(self, net: Transformer, output_weight: Tensor | None, dtype: DType) -> None:
+    def __init__(
+        self,
+        net: Transformer,
+        output_weight: Tensor | None,
+        dtype: DType,
+        projections: Sequence[Projections | None],
+    ) -> None:
         super().__init__()
         self._net = net
         self._output_weight = None if output_weight is None else output_weight.detach()
         self._dtype = dtype
-        self._decoder = PackedDecoder(net.decoder, net.architecture.decoder)
+        self._decoder = PackedDecoder(net.decoder, net.architecture.decoder, projections)
         self._embedding, self._scale = net.target_embedding_and_scale()
 
     def forward(self, source: Tensor, target_in: Tensor) -> Tensor:
@@ -159,11 +167,23 @@ def pack(
     output = output.contiguous()
     linear = _packed_linear(output, None, dtype)
     setattr(packed, "output_embedding", PackedOutput(linear))  # noqa: B010 (an embedding, for those who check types)
+    projections = _source_projections(packed, dtype)
     for parent in list(packed.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, ElasticLinear):
                 setattr(parent, name, _packed_linear(module.weight, module.bias, dtype))
-    return PackedTransformer(packed, output if shortlists else None, dtype)
+    return PackedTransformer(packed, output if shortlists else None, dtype, projections)
+
+
+def _source_projections(net: Transformer, dtype: DType) -> list[Projections | None]:
+    """Of each decoder layer; None where they have fewer bits than what they would be multiplied into."""
+    projections: list[Projections | None] = []
+    for layer, spec in zip(net.decoder.layers, net.architecture.decoder.layers, strict=True):
+        attention = cast(DecoderLayer, layer).cross_attn
+        weight = attention.q_proj.weight
+        whole = weight.device.type == "cpu" and _kernel(weight.numel(), dtype, weight.device) in ("torch", "oneDNN")
+        projections.append(Projections(attention, spec.cross_attn_heads) if whole else None)
+    return projections
 
 
 def lower_linears(model: SuperTransformer, dtype: torch.dtype) -> SuperTransformer:

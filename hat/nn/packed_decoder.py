@@ -6,6 +6,7 @@ is the same for all steps is laid out once.
 """
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias, cast
 
 import torch
@@ -14,27 +15,8 @@ from torch import Tensor
 from hat.nn.attention import Memory, Past
 from hat.nn.elastic import LAYER_NORM_EPS, ElasticLayerNorm
 from hat.nn.layers import FIRST_CAPACITY, Decoder, DecoderLayer, Encoded, IncrementalState
+from hat.nn.source_attention import KeysAndValues, Projections, SourceAttention, side_by_side
 from hat.space.architecture import DecoderLayerSpec, DecoderSpec
-
-
-class PackedMemory:
-    """Keys and values of the source, of one layer, as batched products take them.
-
-    Args:
-        memory: what the layer's cross-attention sees, keys scaled.
-    """
-
-    def __init__(self, memory: Memory) -> None:
-        self.memory = Memory(memory.keys.contiguous(), memory.values.contiguous(), memory.bias)
-        self.keys = self.memory.keys.flatten(0, 1).transpose(1, 2)  # (B * H, K, n * S)
-        self.values = self.memory.values.flatten(0, 1)  # (B * H, n * S, K)
-        self.bias = None  # (B * H, 1, n * S)
-        if memory.bias is not None:
-            self.bias = memory.bias.to(memory.keys.dtype).expand(-1, memory.keys.size(1), -1, -1).flatten(0, 1)
-
-    def select(self, sentences: Tensor) -> "PackedMemory":
-        """Of these sentences (int64)."""
-        return PackedMemory(self.memory.select(sentences))
 
 
 class PackedCache:
@@ -78,7 +60,7 @@ class PackedCache:
         return PackedCache(self.entries.index_select(1, sentences))
 
 
-PackedState: TypeAlias = IncrementalState[PackedMemory, PackedCache]
+PackedState: TypeAlias = IncrementalState[SourceAttention, PackedCache]
 """All that decoding needs between two steps."""
 
 
@@ -88,10 +70,11 @@ class PackedDecoder:
     Args:
         decoder: the decoder.
         spec: the sizes of the model, which are the decoder's own.
+        projections: of each layer's cross-attention, where they may be multiplied into the source.
     """
 
-    def __init__(self, decoder: Decoder, spec: DecoderSpec) -> None:
-        self._decoder, self._spec = decoder, spec
+    def __init__(self, decoder: Decoder, spec: DecoderSpec, projections: Sequence[Projections | None]) -> None:
+        self._decoder, self._spec, self._projections = decoder, spec, projections
         layers = zip(decoder.layers, spec.layers, strict=True)
         self._layers = [_Layer(cast(DecoderLayer, layer), layer_spec, decoder.qkv_dim) for layer, layer_spec in layers]
         self._heads = {layer.heads for layer in self._layers}
@@ -99,15 +82,14 @@ class PackedDecoder:
 
     def start(self, encoded: Encoded, beam: int) -> PackedState:
         """The state before the first step, for ``beam`` hypotheses a sentence."""
-        memories = []
-        for memory in self._decoder.memories(encoded, self._spec):
-            scaled = memory.keys * memory.keys.size(-1) ** -0.5
-            memories.append(PackedMemory(Memory(scaled, memory.values, memory.bias)))
+        memories = self._decoder.memories(encoded, self._spec)
+        parts = zip(self._layers, self._projections, memories, strict=True)
+        sources = [layer.source(memory, projections) for layer, projections, memory in parts]
         like = encoded.layers[-1]
         sentences, room = like.size(0), beam * FIRST_CAPACITY
         shapes = [(3, sentences, layer.heads, room, self._decoder.qkv_dim // layer.heads) for layer in self._layers]
         caches = [PackedCache(like.new_empty(shape)) for shape in shapes]
-        return PackedState(memories, caches, Past(like.new_empty(sentences, beam, 0)))
+        return PackedState(sources, caches, Past(like.new_empty(sentences, beam, 0)))
 
     def step(self, x: Tensor, state: PackedState) -> Tensor:
         """One position for each hypothesis (N, D) → (N, D); ``state`` is brought up to date."""
@@ -116,8 +98,8 @@ class PackedDecoder:
         biases: dict[int, Tensor | None] = dict.fromkeys(self._heads)
         if bias is not None:
             biases = {heads: bias.expand(-1, heads, -1, -1).flatten(0, 1) for heads in self._heads}
-        for layer, memory, cache in zip(self._layers, state.memories, state.caches, strict=True):
-            x = layer.step(x, memory, cache, biases[layer.heads], start, state.past.length)
+        for layer, source, cache in zip(self._layers, state.memories, state.caches, strict=True):
+            x = layer.step(x, source, cache, biases[layer.heads], start, state.past.length)
         return x if self._final_norm is None else self._final_norm(x)
 
 
@@ -139,21 +121,29 @@ class _Layer:
         self.heads = spec.self_attn_heads
         self.scale = math.sqrt(self.heads / qkv_dim)
         self.qkv, self.self_out = layer.self_attn.qkv_proj.forward, layer.self_attn.out_proj.forward
-        self.query, self.cross_out = layer.cross_attn.q_proj.forward, layer.cross_attn.out_proj.forward
+        self.cross_query, self.cross_out = layer.cross_attn.q_proj.forward, layer.cross_attn.out_proj.forward
         self.fc1, self.fc2 = layer.ffn.fc1.forward, layer.ffn.fc2.forward
         norms = layer.self_attn_norm, layer.cross_attn_norm, layer.ffn_norm
         self.self_norm, self.cross_norm, self.ffn_norm = (_Norm(norm) for norm in norms)
 
+    def source(self, memory: Memory, projections: Projections | None) -> SourceAttention:
+        """What it sees of the source, laid out for its steps."""
+        absorbed = None if projections is None else projections.absorbed(memory)
+        if absorbed is not None:
+            return absorbed
+        scaled = memory.keys * memory.keys.size(-1) ** -0.5
+        return KeysAndValues(Memory(scaled, memory.values, memory.bias), self.cross_query, self.cross_out)
+
     def step(
-        self, x: Tensor, memory: PackedMemory, cache: PackedCache, bias: Tensor | None, start: int, end: int
+        self, x: Tensor, source: SourceAttention, cache: PackedCache, bias: Tensor | None, start: int, end: int
     ) -> Tensor:
         """(N, D) → (N, D); what is new are entries ``start`` to ``end`` of the cache."""
         if self.pre_norm:
             x = x + self._attend_past(self.self_norm(x), cache, bias, start, end)
-            x = x + self._attend_source(self.cross_norm(x), memory, end - start)
+            x = source.add(x, self.cross_norm(x))
             return x + self._feed_forward(self.ffn_norm(x))
         x = self.self_norm(x + self._attend_past(x, cache, bias, start, end))
-        x = self.cross_norm(x + self._attend_source(x, memory, end - start))
+        x = self.cross_norm(source.add(x, x))
         return self.ffn_norm(x + self._feed_forward(x))
 
     def _attend_past(self, x: Tensor, cache: PackedCache, bias: Tensor | None, start: int, end: int) -> Tensor:
@@ -162,22 +152,7 @@ class _Layer:
             scores = torch.bmm(query, keys).mul_(self.scale)
         else:
             scores = torch.baddbmm(bias, query, keys, alpha=self.scale)  # (B * H, beam, entries)
-        return self.self_out(_side_by_side(torch.bmm(torch.softmax(scores, -1), values), self.heads), -1)
-
-    def _attend_source(self, x: Tensor, memory: PackedMemory, beam: int) -> Tensor:
-        _, heads, _, head_dim = memory.memory.keys.shape
-        query = self.query(x, -1).view(-1, beam, heads, head_dim).transpose(1, 2).reshape(-1, beam, head_dim)
-        if memory.bias is None:
-            scores = torch.bmm(query, memory.keys)
-        else:
-            scores = torch.baddbmm(memory.bias, query, memory.keys)  # (B * H, beam, n * S)
-        return self.cross_out(_side_by_side(torch.bmm(torch.softmax(scores, -1), memory.values), heads), -1)
+        return self.self_out(side_by_side(torch.bmm(torch.softmax(scores, -1), values), self.heads), -1)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.fc1(x, -1).relu_(), -1)
-
-
-def _side_by_side(mixed: Tensor, heads: int) -> Tensor:
-    """The heads of each of N hypotheses: (B * H, beam, K) → (N, H * K)."""
-    _, beam, head_dim = mixed.shape
-    return mixed.view(-1, heads, beam, head_dim).transpose(1, 2).reshape(-1, heads * head_dim)

@@ -11,10 +11,12 @@ from test_decoding import check_same, random_net, random_options
 from hat.decoding import beam_search
 from hat.decoding.beam import best
 from hat.errors import ConfigError, DataError
-from hat.nn import Transformer, packed
+from hat.nn import Transformer, packed, source_attention
 from hat.nn.packed import pack
 from hat.nn.products import Int8Linear, OneDnnLinear
+from hat.nn.source_attention import Absorbed
 from hat.space import SearchSpace
+from hat.special_ids import PAD_ID
 
 WIDE = SearchSpace.model_validate(
     {
@@ -64,6 +66,23 @@ def test_packed_searches_find_the_same(seed: int) -> None:
     source, options = random_batch(rng, net, size=rng.randint(1, 4))[0], random_options(rng, beam=rng.randint(1, 5))
     for found, expected in zip(beam_search(pack(net), source, options), beam_search(net, source, options), strict=True):
         check_same(found, expected)
+
+
+@pytest.mark.parametrize("calls", [-(10**9), 10**9], ids=["projected", "absorbed"])
+@pytest.mark.parametrize("seed", range(40))
+def test_both_ways_to_attend_the_source(seed: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, with and without padding, and the same step by step: never the one way, or always."""
+    monkeypatch.setattr(source_attention, "_CALLS", calls)
+    net, rng = random_net(seed)
+    source = random_batch(rng, net, size=1)[0]
+    source = torch.nn.functional.pad(source, (0, rng.randint(0, 3)), value=PAD_ID)
+    one = pack(net)
+    with torch.inference_mode():
+        state, whole = one.start(one.encode(source), 3), net.start(net.encode(source), 3)
+        assert all(isinstance(memory, Absorbed) == (calls > 0) for memory in state.memories)
+        for _ in range(4):
+            tokens = torch.tensor([rng.choices(range(4, net.target_vocab_size), k=3)])
+            torch.testing.assert_close(one.step(tokens, state), net.step(tokens, whole), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

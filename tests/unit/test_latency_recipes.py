@@ -226,7 +226,8 @@ def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("earlier", "without"), [("hat.device/1", ("hardware", "software", "sessions")), ("hat.device/2", ())]
+    ("earlier", "without"),
+    [("hat.device/1", ("hardware", "software", "sessions")), ("hat.device/2", ()), ("hat.device/3", ())],
 )
 def test_a_run_that_an_earlier_version_began_is_not_continued(
     config: Path, capsys: pytest.CaptureFixture[str], earlier: str, without: tuple[str, ...]
