@@ -11,11 +11,12 @@ from hat.latency.statistics import LEAST_RUNS_P90, LatencySample, Statistic
 from hat.nn import Transformer
 
 CONFIDENCE = 0.95
-"""How sure it is that a latency is within the bound that decides."""
-LOOKS = (8, 11, 17, 25, 33)
+"""How sure it is that a latency is within the bound that decides: the median of all the looks that could be taken now.
+Where the machine's state changes how networks compare, later looks have another median."""
+LOOKS = (8, 11, 14, 17, 25, 33)
 """After how many looks at a network it is asked on which side of a limit it is. Each measures anew and gives one value:
-copies of one network lie better or worse in memory, so that the runs of one look are wrong together. Of these numbers,
-the bounds of the confidence below waste little."""
+copies of one network lie better or worse in memory, so that the runs of one look are wrong together. From the second
+on, they are the least numbers at which a bound may leave out so many outliers."""
 _LEAST_RUNS: dict[Statistic, int] = {"mean": 3 * RUNS_PER_TURN, "p90": LEAST_RUNS_P90}
 """Of a look. One disturbed turn of three is not the median of their ratios."""
 _CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / len(LOOKS)  # who asks often is wrong once more easily

@@ -1,6 +1,6 @@
 """A standalone Transformer as it runs fastest: its matrix products through the best kernel there is for a type.
 
-A decoding step reads every weight once for a handful of rows, so it takes as long as reading them does: what counts is
+A decoding step reads its weights once for a handful of rows, so it takes as long as reading them does: what counts is
 a layout that is read at the memory's speed, and few bytes. On the CPU that is oneDNN's own layout for float32 and
 bfloat16, and int8 weights with the scale of each output. With small weights it takes as long as calling what is done
 with them: what counts is few calls.
@@ -155,6 +155,9 @@ def pack(
         device: where the copy is to run; None for where the model is.
         shortlists: keep what :meth:`PackedTransformer.among` needs, memory for the output projection as it was.
 
+    On the CPU, cross-attention's projections are kept twice where they are float32: for short sentences, see
+    :mod:`hat.nn.source_attention`.
+
     Raises:
         ConfigError: if the device cannot compute with that type.
     """
@@ -176,12 +179,15 @@ def pack(
 
 
 def _source_projections(net: Transformer, dtype: DType) -> list[Projections | None]:
-    """Of each decoder layer; None where they have fewer bits than what they would be multiplied into."""
+    """Of each decoder layer; None where they have fewer bits than what they would be multiplied into.
+
+    On the CPU only, where it was measured.
+    """
     projections: list[Projections | None] = []
     for layer, spec in zip(net.decoder.layers, net.architecture.decoder.layers, strict=True):
         attention = cast(DecoderLayer, layer).cross_attn
         weight = attention.q_proj.weight
-        whole = weight.device.type == "cpu" and _kernel(weight.numel(), dtype, weight.device) in ("torch", "oneDNN")
+        whole = weight.device.type == "cpu" and _kernel(weight.numel(), dtype, weight.device) in _WHOLE
         projections.append(Projections(attention, spec.cross_attn_heads) if whole else None)
     return projections
 
@@ -236,6 +242,8 @@ _PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], nn.Module]] = {
     "oneDNN bfloat16": partial(BFloat16Linear, OneDnnLinear),
     "int8": Int8Linear,
 }
+_WHOLE = ("torch", "oneDNN")
+"""Those that keep float32's bits on a CPU."""
 
 
 def _packed_linear(weight: Tensor, bias: Tensor | None, dtype: DType) -> nn.Module:

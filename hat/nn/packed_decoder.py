@@ -128,8 +128,7 @@ class _Layer:
 
     def source(self, memory: Memory, projections: Projections | None) -> SourceAttention:
         """What it sees of the source, laid out for its steps."""
-        absorbed = None if projections is None else projections.absorbed(memory)
-        if absorbed is not None:
+        if projections is not None and (absorbed := projections.absorbed(memory)) is not None:
             return absorbed
         scaled = memory.keys * memory.keys.size(-1) ** -0.5
         return KeysAndValues(Memory(scaled, memory.values, memory.bias), self.cross_query, self.cross_out)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hat.nn.attention import CrossAttention, Memory
 
-_CALLS = 24_000
-"""About as many numbers are read in the time of the calls that the second way saves (measured at width 128)."""
+_CALLS = 48_000
+"""About as many numbers are read in the time of the calls that absorbing saves (measured at width 128)."""
 
 
 class SourceAttention(Protocol):
@@ -39,7 +39,7 @@ class KeysAndValues:
     """
 
     def __init__(self, memory: Memory, query: Callable[..., Tensor], out: Callable[..., Tensor]) -> None:
-        self._memory = Memory(memory.keys.contiguous(), memory.values.contiguous(), memory.bias)
+        self._memory = memory.contiguous()
         self._query, self._out = query, out
         self._keys = self._memory.keys.flatten(0, 1).transpose(1, 2)  # (B * H, K, n * S)
         self._values = self._memory.values.flatten(0, 1)  # (B * H, n * S, K)
@@ -63,7 +63,7 @@ class KeysAndValues:
 
 
 class Absorbed(NamedTuple):
-    """Keys and values of one sentence with the projections multiplied into them: three products a step."""
+    """Keys and values of one sentence with the projections multiplied into them: two products and a softmax a step."""
 
     keys: Tensor
     """(D, H * n * S)."""
@@ -106,17 +106,18 @@ class Projections:
         """Multiplied into what the layer sees, keys not scaled; None where that does not pay."""
         sentences, heads, entries, head_dim = memory.keys.shape
         width = self._query.size(2)
-        # Half of the numbers that it saves a step, since multiplying takes its time and packed weights are read faster.
-        saved = heads * head_dim * (width + entries) // 2 + _CALLS
-        if sentences != 1 or heads * entries * width > saved:
+        # Numbers that a step reads one way and the other. Half: multiplying takes its time, and packed weights are read
+        # faster.
+        projected, absorbed = 2 * heads * head_dim * (width + entries), 2 * heads * entries * width
+        if sentences != 1 or absorbed > projected // 2 + _CALLS:
             return None
         keys, values = memory.keys[0], memory.values[0]  # (H, n * S, K)
         bias = torch.bmm(keys, self._query_bias).squeeze(2)  # (H, n * S)
         if memory.bias is not None:
             bias = bias + memory.bias.flatten()
-        absorbed_values = torch.bmm(values, self._out) + self._out_bias
         keys = torch.bmm(keys, self._query).flatten(0, 1).t()
-        return Absorbed(keys, bias.flatten(), absorbed_values.flatten(0, 1), heads)
+        values = (torch.bmm(values, self._out) + self._out_bias).flatten(0, 1)
+        return Absorbed(keys, bias.flatten(), values, heads)
 
 
 def side_by_side(found: Tensor, heads: int) -> Tensor:

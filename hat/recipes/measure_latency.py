@@ -36,7 +36,7 @@ class MeasureLatencyConfig(Section):
     """Folder of ``latency.csv`` and ``device.json``."""
     space: SearchSpace
     """The search space to draw from, or the path of its YAML file; it may be wider than the one to search."""
-    samples: int = Field(default=100, gt=0)
+    samples: int = Field(default=125, gt=0)
     """How many different architectures: the smallest, the largest, and random ones. It may be raised later."""
     seed: Seed = 1
     """Decides which architectures are drawn."""

@@ -15,7 +15,7 @@ from hat.nn import Transformer, packed, source_attention
 from hat.nn.packed import pack
 from hat.nn.products import Int8Linear, OneDnnLinear
 from hat.nn.source_attention import Absorbed
-from hat.space import SearchSpace
+from hat.space import Architecture, SearchSpace
 from hat.special_ids import PAD_ID
 
 WIDE = SearchSpace.model_validate(
@@ -71,7 +71,7 @@ def test_packed_searches_find_the_same(seed: int) -> None:
 @pytest.mark.parametrize("calls", [-(10**9), 10**9], ids=["projected", "absorbed"])
 @pytest.mark.parametrize("seed", range(40))
 def test_both_ways_to_attend_the_source(seed: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence, with and without padding, and the same step by step: never the one way, or always."""
+    """One sentence, with and without padding, step by step, the rule forced to either way."""
     monkeypatch.setattr(source_attention, "_CALLS", calls)
     net, rng = random_net(seed)
     source = random_batch(rng, net, size=1)[0]
@@ -82,6 +82,35 @@ def test_both_ways_to_attend_the_source(seed: int, calls: int, monkeypatch: pyte
         assert all(isinstance(memory, Absorbed) == (calls > 0) for memory in state.memories)
         for _ in range(4):
             tokens = torch.tensor([rng.choices(range(4, net.target_vocab_size), k=3)])
+            torch.testing.assert_close(one.step(tokens, state), net.step(tokens, whole), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "attended", "length", "sentences", "absorbs"),
+    [
+        ("float32", 1, 30, 1, True),
+        ("float32", 2, 30, 1, False),
+        ("float32", 1, 100, 1, False),
+        ("float32", 1, 30, 2, False),
+        ("bfloat16", 1, 30, 1, False),
+        ("int8", 1, 30, 1, False),
+    ],
+)
+def test_projections_are_absorbed_where_that_pays(
+    dtype: packed.DType, attended: int, length: int, sentences: int, absorbs: bool
+) -> None:
+    """At base shapes, with oneDNN's products where it has them; and both give the same."""
+    layer = {"ffn_dim": 64, "self_attn_heads": 8}
+    decoder = {**layer, "cross_attn_heads": 8, "attended_encoder_layers": attended}
+    sizes = {"encoder": {"embed_dim": 512, "layers": [layer] * 2}, "decoder": {"embed_dim": 512, "layers": [decoder]}}
+    torch.manual_seed(1)
+    architecture = Architecture.model_validate({"qkv_dim": 512, **sizes})
+    net = Transformer(architecture, source_vocab_size=50, target_vocab_size=50).eval()
+    one, source, tokens = pack(net, dtype), torch.randint(4, 50, (sentences, length)), torch.full((sentences, 2), 5)
+    with torch.inference_mode():
+        state, whole = one.start(one.encode(source), 2), net.start(net.encode(source), 2)
+        assert [isinstance(memory, Absorbed) for memory in state.memories] == [absorbs]
+        if dtype == "float32":
             torch.testing.assert_close(one.step(tokens, state), net.step(tokens, whole), rtol=1e-4, atol=1e-4)
 
 

@@ -15,6 +15,7 @@ import yaml
 from hat.artifacts import alone_in
 from hat.cli.measure_latency import main as measure_main
 from hat.cli.train_predictor import main as train_main
+from hat.config import load_config
 from hat.errors import BackendError, ConfigError
 from hat.latency import device as device_module
 from hat.latency.dataset import LatencyDataset, LatencyWriter
@@ -81,7 +82,7 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     assert (data.decoder_ms > 0).all()
     record = DeviceRecord.read(folder / "device.json")
     assert record.settings == LatencySettings.model_validate(SETTINGS)
-    assert record.anchor is not None and record.anchor in SearchSpace.model_validate(SPACE)
+    assert record.anchor == recipe._anchor(load_config(recipe.MeasureLatencyConfig, config))
     assert data.median_anchor_ms is not None and data.median_anchor_ms > 0
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (told["rows"], told["measured"], told["failed"], told["retaken"]) == (6, 6, [], 0)
@@ -190,8 +191,11 @@ def test_the_anchor_is_of_middle_size(seed: int) -> None:
     rng = random.Random(100)
     sizes = sorted(count_parameters(space.sample(rng)).decoder for _ in range(1000))
     values = {"output": "latency", "space": space, "seed": seed, "settings": SETTINGS}
-    anchor = recipe._anchor(recipe.MeasureLatencyConfig.model_validate(values))
+    anchor, other = (
+        recipe._anchor(recipe.MeasureLatencyConfig.model_validate({**values, "seed": one})) for one in (seed, seed + 1)
+    )
     assert anchor is not None and sizes[250] < count_parameters(anchor).decoder < sizes[750]
+    assert anchor != other
 
 
 def test_the_file_of_the_anchor_may_move(config: Path) -> None:

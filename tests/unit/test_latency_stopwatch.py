@@ -14,7 +14,7 @@ from hat.latency import stopwatch as module
 from hat.latency.measure import AnchoredSample
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
-from hat.latency.stopwatch import LOOKS, Stopwatch, upper_bound
+from hat.latency.stopwatch import CONFIDENCE, LOOKS, Stopwatch, upper_bound
 from hat.nn import Transformer
 from hat.space import SearchSpace
 
@@ -107,6 +107,26 @@ def test_it_looks_until_it_is_sure(monkeypatch: pytest.MonkeyPatch, limit_ms: fl
     reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms)
     assert timer.looks == looks
     assert (reading.lower_ms <= limit_ms < reading.upper_ms) == (looks == LOOKS[-1])
+
+
+def test_asking_often_is_not_wrong_more_often() -> None:
+    """The probability that a bound is on the wrong side of the median at one of the numbers of looks, added up."""
+    wrong = 0.0
+    for number in LOOKS:
+        bound = upper_bound([float(value) for value in range(number)], 1 - (1 - CONFIDENCE) / len(LOOKS))
+        wrong += sum(math.comb(number, above) for above in range(number - int(bound))) / 2**number
+    assert 0.5 * (1 - CONFIDENCE) < wrong <= 1 - CONFIDENCE
+
+
+@pytest.mark.parametrize("outliers", range(len(LOOKS)))
+def test_outliers_cost_looks(monkeypatch: pytest.MonkeyPatch, outliers: int) -> None:
+    """So many disturbed looks, from the third on: it is sure as soon as a bound leaves them out."""
+    allowed = [0, 1, 2, 3, 6, 9]  # of 8, 11, 14, 17, 25 and 33 looks
+    calm, disturbed = (1.0,) * 8, (1.5,) * 8
+    ratios = itertools.chain([calm] * 2, [disturbed] * allowed[outliers], itertools.repeat(calm))
+    timer = Timer(itertools.repeat(1.0), ratios)
+    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3)
+    assert reading.upper_ms == 3.0 and timer.looks == LOOKS[outliers]
 
 
 def test_one_disturbed_look_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
