@@ -1,20 +1,26 @@
-"""Places where hat does not take torch's default on the CPU, timed against that default.
+"""Places where hat does not take the usual way on the CPU, timed against that way.
 
 Prints a Markdown table of ratios: medians of interleaved repeats, so that a change of the machine's speed hits both
-sides. Run it on an otherwise idle machine: ``python benchmarks/kernels.py [--threads N] [--repeats N]``.
+sides. Run it on an otherwise idle machine: ``python -m benchmarks.kernels [--threads N] [--repeats N]``.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.nn import functional
 
+from benchmarks.cases import TINY, Shape
+from hat import Transformer
 from hat.artifacts import machine_name
+from hat.decoding import BeamOptions, beam_search
+from hat.nn import source_attention
 from hat.nn.attention import attention, split_heads
 from hat.nn.dropout import dropout
+from hat.nn.packed import PackedTransformer, pack
 from hat.training.loss import label_smoothed_loss, output_loss
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
@@ -29,8 +35,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     print(f"{machine_name()}, torch {torch.__version__}, {args.threads} threads, medians of {args.repeats}\n")
-    print("| case | torch's default ms | hat ms | ratio |\n|---|---|---|---|")
-    for name, default, ours in [*attention_cases(), *loss_cases(), *dropout_cases()]:
+    print("| case | usual ms | hat ms | usual / hat |\n|---|---|---|---|")
+    for name, default, ours in [*attention_cases(), *loss_cases(), *dropout_cases(), *translation_cases()]:
         times: tuple[list[float], list[float]] = ([], [])
         for repeat in range(args.repeats + 2):
             for index, function in enumerate((default, ours)):
@@ -39,7 +45,8 @@ def main() -> None:
                 if repeat >= 2:  # the first two warm up
                     times[index].append(time.perf_counter() - started)
         slow, fast = (1000 * statistics.median(side) for side in times)
-        print(f"| {name} | {slow:.2f} | {fast:.2f} | {slow / fast:.2f} |")
+        ratio = statistics.median(usual / our for usual, our in zip(*times, strict=True))
+        print(f"| {name} | {slow:.2f} | {fast:.2f} | {ratio:.2f} |", flush=True)
 
 
 def attention_cases() -> list[Case]:
@@ -88,6 +95,38 @@ def dropout_cases() -> list[Case]:
             lambda: dropout(x, 0.3).sum().backward(),
         )
     ]
+
+
+def translation_cases() -> list[Case]:
+    """One sentence, 30 tokens to 30: cross-attention projected at every step, or as hat.nn.source_attention decides."""
+    cases: list[Case] = []
+    base = Shape(decoder_layers=3)
+    for name, shape, beam in (("Transformer-Tiny, greedy", TINY, 1), ("Transformer-Tiny", TINY, 5), ("base", base, 4)):
+        sizes = {f"{side}_vocab_size": shape.vocabulary for side in ("source", "target")}
+        net = pack(Transformer(shape.architecture(), **sizes).eval())
+        source = torch.randint(4, shape.vocabulary, (1, 30))
+        source[0, -1] = 2
+        options = BeamOptions(beam=beam, min_length=29, max_length_ratio=0, max_length_offset=29)
+
+        def ours(net: PackedTransformer = net, source: torch.Tensor = source, options: BeamOptions = options) -> object:
+            return beam_search(net, source, options)
+
+        def projected(ours: Callable[[], object] = ours) -> object:
+            with never_absorbed():
+                return ours()
+
+        cases.append((f"translation, {name}, beam {beam}, {shape.decoder_layers} decoder layers", projected, ours))
+    return cases
+
+
+@contextmanager
+def never_absorbed() -> Iterator[None]:
+    """Sentences that are read in this context get their projections at every step."""
+    rule, source_attention._CALLS = source_attention._CALLS, -(10**12)
+    try:
+        yield
+    finally:
+        source_attention._CALLS = rule
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 A phase of work reads its weights once from where they lie, and multiplies them with some rows of activations. It takes
 at least the longer of the two: bytes over the bandwidth at which a block of as many is read, and operations over
 the rate of large products. Decoding is one phase of the encoder and one for each step; attention over sentences,
-softmax, LayerNorm, caches and the search are left out, so the limit is below what can be reached.
+softmax, LayerNorm, caches and the search are left out, so the limit is below what can be reached. It counts the weights
+of cross-attention's projections, which hat multiplies into a single short sentence once, and then does not read.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,6 @@ _FRAMES = {"acc": 11.0, "none": 3.0, "move": 3.0, "dat": 2.0, "give": 2.0}
 _SUBORDINATORS = {
     "weil": "because", "obwohl": "although", "wenn": "when", "bevor": "before", "nachdem": "after",
 }  # fmt: skip
-_REASONS = ("weil", "obwohl")
 _PERSON = frozenset({"person"})
 _DESCRIBED = ("person", "animal", "thing", "food")  # not places: a castle and a lock could not be told apart
 

@@ -2,9 +2,10 @@
 
     python scripts/latency_campaigns.py configs/wmt14_ende/measure_latency.yaml --samples 30
 
-runs hat-measure-latency with an anchor and without, each twice: alone, and with a process that computes all the time on
-every core from a third of the samples on to two thirds. Prints how far the latencies of an architecture are apart, as
-Markdown. Further arguments are overrides of the config. Nothing else should run on the machine.
+runs hat-measure-latency with an anchor and without, each three times: alone, alone again, and with a process that
+computes all the time on every core from a third of the samples on to two thirds. Prints how far the latencies of an
+architecture are apart, as Markdown. Further arguments are overrides of the config. Nothing else should run on the
+machine.
 """
 
 import argparse

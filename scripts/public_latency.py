@@ -1,7 +1,7 @@
 """How well latency is predicted on the six public sets of HAT (arXiv:2005.14187), as Markdown tables.
 
     python scripts/public_latency.py FOLDER_OF_THE_CSVS > tables.md
-    python scripts/public_latency.py FOLDER_OF_THE_CSVS --tables networks     # the paper's network: about half an hour
+    python scripts/public_latency.py FOLDER_OF_THE_CSVS --tables networks     # three quarters of an hour
 
 Without a folder, $HAT_SHARED/reference/latency is taken. The protocol is that of hat-train-predictor: a permutation of
 all rows by the seed, its last tenth is the test part; errors are means over five seeds and of all test rows.

@@ -1,6 +1,6 @@
 """Which part of hat may import which: the arrows point one way only.
 
-cli → recipes → report → {training, search, latency, export, importing} → backends → {decoding, metrics} → {nn, data} →
+cli → recipes → report → {training, search, latency, importing} → backends → {decoding, metrics} → {nn, data} →
 space → the rest.
 Arrows may be skipped, never reversed; neighbours do not import each other. A search sees spaces only, so that any
 score and any latency can be plugged in, and spaces and searches work without torch.
@@ -19,7 +19,7 @@ LAYERS = (
     ("cli",),
     ("recipes",),
     ("report",),
-    ("training", "search", "latency", "export", "importing"),
+    ("training", "search", "latency", "importing"),
     ("backends",),
     ("decoding", "metrics"),
     ("nn", "data"),

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hat-search",
         "Find the SubTransformer with the lowest validation loss under a latency limit; prints its architecture.json.\n"
         "Several processes: torchrun --nproc-per-node 8 -m hat.cli.search CONFIG.yaml",
-        "hat-search configs/demo/search.yaml --latency 10ms",
+        "hat-search configs/demo/search.yaml --latency 7ms",
         _load,
         argv,
         add_flags=_add_flags,

@@ -6,7 +6,6 @@ disk is read in blocks, and a saved position is found again by packing one pool 
 """
 
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -250,21 +249,6 @@ class EpochPlan:
         order = sort_by_length(source_lengths, target_lengths, rng.permutation(len(rows)))
         packed = pack(source_lengths, target_lengths, order, max_tokens, max_sentences)
         return [rows[packed[index]] for index in rng.permutation(len(packed))]
-
-
-def batch_indices(
-    corpus: ParallelCorpus,
-    max_tokens: int,
-    seed: int,
-    epoch: int,
-    max_sentences: int | None = None,
-    pool_rows: int = POOL_ROWS,
-) -> Iterator[Rows]:
-    """The rows of every batch of one epoch, in the order that :class:`TrainingBatches` hands them out."""
-    check_max_tokens(corpus, max_tokens, max_sentences)
-    plan = EpochPlan(len(corpus), seed, pool_rows)
-    for pool in range(plan.num_pools):
-        yield from plan.batches(corpus, epoch, pool, max_tokens, max_sentences)
 
 
 def validation_rows(

@@ -13,8 +13,9 @@ from hat.nn.elastic import ElasticLinear
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, drop: float) -> Tensor:
-    """Scaled dot-product attention: the one place where a kernel is chosen.
+    """Scaled dot-product attention: the one place where a kernel is chosen for whole sequences.
 
+    The steps of packed models have their own arithmetic, one position at a time: :mod:`hat.nn.packed_decoder`.
     On the CPU, two batched products around a softmax are 2 to 10 times faster than
     ``scaled_dot_product_attention`` at sentence lengths; elsewhere the fused kernels win. Both are exact.
 

@@ -54,7 +54,9 @@ class SearchConfig(Section):
     latency is another machine's: the result is then predicted only."""
     measured_candidates: int = Field(default=20, gt=0)
     """How many candidates are measured at most before the search gives up. Each takes 8 to 33 looks, more the nearer
-    it is to the limit, and a look an eighth of ``settings.runs`` of the latency data set, nine runs at least."""
+    it is to the limit. A look warms up and times an eighth of ``settings.runs`` of the latency data set, nine runs at
+    least (30 with ``statistic: p90``), and as many of the anchor beside them: on a device that takes seconds a call, a
+    candidate takes tens of minutes."""
     predicted_limit: Bound = "upper"
     """What of a latency that is predicted only must keep its limit: the upper end of the interval that nine in ten
     measurements fall into (``upper``), or the prediction itself (``expected``). What is measured is known better."""

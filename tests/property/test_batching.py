@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hat.data.batch import Batch
 from hat.data.batching import (
     BLOCK_ROWS,
+    POOL_ROWS,
+    EpochPlan,
     TrainingBatches,
-    batch_indices,
     validation_batches,
     validation_rows,
 )
@@ -40,6 +41,20 @@ def make_corpus(rows: int, seed: int = 0, longest: int = 30) -> ParallelCorpus:
         ids[offsets[1:] - 1] = EOS_ID
         sides.append(Sentences(ids, offsets))
     return ParallelCorpus(*sides, source_vocab_size=rows + 1000, target_vocab_size=rows + 1000)
+
+
+def batch_indices(
+    corpus: ParallelCorpus,
+    max_tokens: int,
+    seed: int,
+    epoch: int,
+    max_sentences: int | None = None,
+    pool_rows: int = POOL_ROWS,
+) -> Iterator[np.ndarray]:
+    """The rows of every batch of one epoch, in order."""
+    plan = EpochPlan(len(corpus), seed, pool_rows)
+    for pool in range(plan.num_pools):
+        yield from plan.batches(corpus, epoch, pool, max_tokens, max_sentences)
 
 
 def rows_of(batch: Batch) -> list[int]:
