@@ -7,20 +7,23 @@ sides. Run it on an otherwise idle machine: ``python -m benchmarks.kernels [--th
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
+from unittest.mock import patch
 
 import torch
 from torch.nn import functional
 
+from benchmarks import inputs
 from benchmarks.cases import TINY, Shape
-from hat import Transformer
+from benchmarks.cases import Case as Work
 from hat.artifacts import machine_name
-from hat.decoding import BeamOptions, beam_search
+from hat.decoding import beam_search
+from hat.latency.measure import beam_options
 from hat.nn import source_attention
 from hat.nn.attention import attention, split_heads
 from hat.nn.dropout import dropout
-from hat.nn.packed import PackedTransformer, pack
+from hat.nn.packed import pack
 from hat.training.loss import label_smoothed_loss, output_loss
 
 Case = tuple[str, Callable[[], object], Callable[[], object]]
@@ -100,33 +103,18 @@ def dropout_cases() -> list[Case]:
 def translation_cases() -> list[Case]:
     """One sentence, 30 tokens to 30: cross-attention projected at every step, or as hat.nn.source_attention decides."""
     cases: list[Case] = []
-    base = Shape(decoder_layers=3)
-    for name, shape, beam in (("Transformer-Tiny, greedy", TINY, 1), ("Transformer-Tiny", TINY, 5), ("base", base, 4)):
-        sizes = {f"{side}_vocab_size": shape.vocabulary for side in ("source", "target")}
-        net = pack(Transformer(shape.architecture(), **sizes).eval())
-        source = torch.randint(4, shape.vocabulary, (1, 30))
-        source[0, -1] = 2
-        options = BeamOptions(beam=beam, min_length=29, max_length_ratio=0, max_length_offset=29)
-
-        def ours(net: PackedTransformer = net, source: torch.Tensor = source, options: BeamOptions = options) -> object:
-            return beam_search(net, source, options)
+    base = Work("base, 3 decoder layers, beam 4", "decoding", Shape(decoder_layers=3))
+    tiny = [Work(f"Transformer-Tiny, beam {beam}", "decoding", TINY, beam=beam) for beam in (1, 5)]
+    for work in (*tiny, base):
+        source, options = inputs.sentences(work, 1), beam_options(inputs.call_settings(work))
+        ours = partial(beam_search, pack(inputs.network(work)), source, options)
 
         def projected(ours: Callable[[], object] = ours) -> object:
-            with never_absorbed():
+            with patch.object(source_attention, "_CALLS", -(10**12)):  # then absorbing never pays
                 return ours()
 
-        cases.append((f"translation, {name}, beam {beam}, {shape.decoder_layers} decoder layers", projected, ours))
+        cases.append((f"translation, {work.name}", projected, ours))
     return cases
-
-
-@contextmanager
-def never_absorbed() -> Iterator[None]:
-    """Sentences that are read in this context get their projections at every step."""
-    rule, source_attention._CALLS = source_attention._CALLS, -(10**12)
-    try:
-        yield
-    finally:
-        source_attention._CALLS = rule
 
 
 if __name__ == "__main__":
