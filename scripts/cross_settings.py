@@ -74,9 +74,9 @@ def search(output: Path, share: float) -> dict[str, Any]:
     """What the search of one setting says of the network it found."""
     path = output / "search" / "architecture.json"
     if not path.exists():
-        anchor_ms = LatencyPredictor.load(output / "predictor").anchor_ms
-        assert anchor_ms is not None, "measure_latency.yaml names an anchor"
-        limit = f"--latency={share * anchor_ms:.2f}ms"
+        pace = LatencyPredictor.load(output / "predictor").pace
+        assert pace is not None, "measure_latency.yaml names an anchor"
+        limit = f"--latency={share * pace.anchor_ms:.2f}ms"
         overrides = [f"output={output}/search", f"predictor={output}/predictor"]
         hat("search", f"{CONFIGS}/search.yaml", limit, *overrides)
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["found"]

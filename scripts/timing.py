@@ -24,7 +24,7 @@ def latencies_ms(nets: Sequence[Transformer], predictor: LatencyPredictor, round
         rounds: how often each model is measured.
     """
     assert predictor.device is not None, "its data set was measured here"
-    stopwatch = Stopwatch(predictor.device, predictor.anchor_ms, predictor.statistic)
+    stopwatch = Stopwatch(predictor.device, predictor.pace, predictor.statistic)
     measured = [[stopwatch.read(net).latency_ms for net in nets] for _ in range(rounds)]
     return [round(statistics.median(latencies), 3) for latencies in zip(*measured, strict=True)]
 

@@ -22,6 +22,7 @@ from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
 from hat.latency.csv_lines import number_of, values_of
+from hat.latency.pace import Pace, fit_pace
 from hat.latency.rows import FloatArray
 from hat.latency.statistics import LatencySample, Statistic
 from hat.space import Architecture
@@ -75,7 +76,7 @@ class LatencyDataset:
     """Measured latencies of n architectures.
 
     Where an anchor was timed in turn with them, latencies are given as if the machine had always kept the same pace:
-    each row's times are multiplied by ``median_anchor_ms`` and divided by the time of the row's own anchor.
+    each row's times are multiplied by what ``pace`` says of the row's total and of its own anchor.
     """
 
     features: FloatArray
@@ -90,8 +91,9 @@ class LatencyDataset:
     """Shape (n,)."""
     architectures: tuple[Architecture, ...] | None
     """None where the file does not hold them, as the public ones."""
-    median_anchor_ms: float | None
-    """Median over the rows of their anchors' times; None where no anchor was timed, as in the public files."""
+    pace: Pace | None
+    """The median pace of all rows, and how networks follow its changes, learnt from all rows; None where no anchor was
+    timed, as in the public files."""
     p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
     """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
@@ -144,22 +146,24 @@ class LatencyDataset:
                 column.append(_number(row, f"latency_p90_{target}", f"{path}, line {number}"))
             if "architecture" in row:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
-        table, pace = np.array(numbers, dtype=np.float64), np.ones(len(lines))
-        median_anchor_ms = float(np.median(anchor_ms)) if anchor_ms else None
-        if median_anchor_ms is not None:
-            pace = np.array(anchor_ms) / median_anchor_ms
-            _check_pace(pace, [number for number, _ in lines], path)
-        table[:, len(FEATURE_NAMES) :] /= pace[:, None]
-        encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = table[:, len(FEATURE_NAMES) :].T
+        table = np.array(numbers, dtype=np.float64)
+        feature_table, now_ms = table[:, : len(FEATURE_NAMES)], table[:, len(FEATURE_NAMES) :]
+        pace, factor = None, np.ones(len(lines))
+        if anchor_ms:
+            _check_anchors(anchor_ms, [number for number, _ in lines], path)
+            total_ms = now_ms[:, 0] + now_ms[:, 1]
+            pace = fit_pace(feature_table, total_ms, np.array(anchor_ms))
+            factor = pace.factor(total_ms, np.array(anchor_ms))
+        encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = (now_ms * factor[:, None]).T
         return cls(
-            features=table[:, : len(FEATURE_NAMES)],
+            features=feature_table,
             encoder_ms=encoder_ms,
             decoder_ms=decoder_ms,
             encoder_std_ms=encoder_std_ms,
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
-            median_anchor_ms=median_anchor_ms,
-            p90_ms={target: np.array(column) / pace for target, column in percentiles.items()},
+            pace=pace,
+            p90_ms={target: np.array(column) * factor for target, column in percentiles.items()},
         )
 
     def split(
@@ -241,11 +245,11 @@ class LatencyWriter:
     def rows(self) -> list[MeasuredRow]:
         """What the file holds, in order. Raises DataError when a row is damaged."""
         columns, lines = _read_lines(self.path)
-        architectures = (LatencyDataset.load(self.path).architectures or ()) if lines else ()
         rows = []
-        for (number, line), architecture in zip(lines, architectures, strict=True):
+        for number, line in lines:
             where = f"{self.path}, line {number}"
             row = dict(zip(columns, values_of(line, len(columns), where), strict=True))
+            architecture = _architecture(row["architecture"], _numbers(row, where), where)
             anchor_ms = _number(row, "anchor_ms", where) if "anchor_ms" in row else None
             retakes = int(_number(row, "retakes", where)) if "retakes" in row else 0
             rows.append(MeasuredRow(architecture, anchor_ms, retakes))
@@ -329,8 +333,9 @@ def _numbers(row: dict[str, str], where: str) -> list[float]:
     return numbers
 
 
-def _check_pace(pace: FloatArray, line_numbers: Sequence[int], path: Path) -> None:
+def _check_anchors(anchor_ms: Sequence[float], line_numbers: Sequence[int], path: Path) -> None:
     """Refuse a row whose anchor cannot have taken what the file says."""
+    pace = np.array(anchor_ms) / np.median(anchor_ms)
     far = np.flatnonzero((pace > MOST_SLOWDOWN) | (pace < 1 / MOST_SLOWDOWN))
     if len(far) > 0:
         raise DataError(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from hat.errors import DataError
 from hat.latency.cost_model import TERM_NAMES, CostModel
 from hat.latency.dataset import Target
 from hat.latency.mlp import MLP, Normalisation
+from hat.latency.pace import Pace
 from hat.latency.rows import FloatArray
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import Statistic
@@ -53,10 +54,15 @@ class _Feature(Section):
     highest: float
 
 
+class _PaceFile(Section):
+    anchor_ms: float = Field(ge=1e-6, le=1e9)
+    lag: float = Field(ge=0)
+
+
 class _PredictorFile(Section):
     """The content of ``predictor.json``; exactly the section that ``kind`` names is there."""
 
-    format: Literal["hat.predictor/1"]
+    format: Literal["hat.predictor/2"]
     kind: Literal["mlp", "structured"]
     target: Target
     statistic: Statistic = "mean"
@@ -65,7 +71,7 @@ class _PredictorFile(Section):
     mlp: _MLPFile | None = None
     structured: _CostModelFile | None = None
     device: DeviceRecord | None
-    anchor_ms: float | None = Field(default=None, ge=1e-6, le=1e9)
+    pace: _PaceFile | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "_PredictorFile":
@@ -110,7 +116,7 @@ class LatencyPredictor:
         calibration: how far it can be trusted.
         target: which latency it predicts.
         device: where and how its training data were measured; None when that is not known.
-        anchor_ms: total latency of ``device.anchor`` at the pace that predictions are for; None without an anchor.
+        pace: that which predictions are for, by the time of ``device.anchor``; None without an anchor.
         statistic: what of many runs it predicts.
     """
 
@@ -120,14 +126,14 @@ class LatencyPredictor:
         calibration: Calibration,
         target: Target = "total",
         device: DeviceRecord | None = None,
-        anchor_ms: float | None = None,
+        pace: Pace | None = None,
         statistic: Statistic = "mean",
     ) -> None:
         self.model = model
         self.calibration = calibration
         self.target = target
         self.device = device
-        self.anchor_ms = anchor_ms
+        self.pace = pace
         self.statistic: Statistic = statistic
 
     def __call__(self, architecture: Architecture) -> float:
@@ -166,7 +172,7 @@ class LatencyPredictor:
         kind, section = self._save_model(folder)
         lowest, highest = self.calibration.lowest, self.calibration.highest
         values = {
-            "format": "hat.predictor/1",
+            "format": "hat.predictor/2",
             "kind": kind,
             "target": self.target,
             "statistic": self.statistic,
@@ -177,7 +183,7 @@ class LatencyPredictor:
             "relative_error_90": self.calibration.relative_error_90,
             kind: section,
             "device": None if self.device is None else self.device.model_dump(mode="json"),
-            "anchor_ms": self.anchor_ms,
+            "pace": None if self.pace is None else asdict(self.pace),
         }
         write_json(folder / PREDICTOR_FILE, values)
 
@@ -209,7 +215,8 @@ class LatencyPredictor:
             tuple(feature.highest for feature in file.features),
         )
         model = _load_network(file.mlp, path.with_name(WEIGHTS_FILE)) if file.mlp else _cost_model(file, path)
-        return cls(model, calibration, file.target, file.device, file.anchor_ms, file.statistic)
+        pace = None if file.pace is None else Pace(**file.pace.model_dump())
+        return cls(model, calibration, file.target, file.device, pace, file.statistic)
 
 
 def _cost_model(file: _PredictorFile, path: Path) -> CostModel:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hat.latency.measure import RUNS_PER_TURN, AnchoredTimer, measure
+from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import LEAST_RUNS_P90, LatencySample, Statistic
 from hat.nn import Transformer
@@ -48,23 +49,24 @@ class Stopwatch:
     """Measures networks the way a data set was measured, and at its pace where an anchor was timed along with it.
 
     A machine that heats up or shares its processor takes longer for everything. The anchor, timed in turn with each
-    network, says how much longer, and the network's latency is given without that.
+    network, says how much longer it takes itself, the data set how far networks follow, and the network's latency is
+    given without that.
 
     Args:
         device: how the data set was measured; its settings and its anchor are used.
-        anchor_ms: total latency of the anchor then; None takes the times as they are now.
+        pace: that of the data set; None takes the times as they are now.
         statistic: which latency readings give: the trimmed mean or the 90th percentile of the runs of a look.
 
     Raises:
         ConfigError: if the settings ask for a device or a type that is not here.
     """
 
-    def __init__(self, device: DeviceRecord, anchor_ms: float | None, statistic: Statistic = "mean") -> None:
+    def __init__(self, device: DeviceRecord, pace: Pace | None, statistic: Statistic = "mean") -> None:
         self.device = device
         self.statistic = statistic
-        self.anchor_ms = anchor_ms
+        self._pace = pace
         self._timer = None
-        if device.anchor is not None and anchor_ms is not None:
+        if device.anchor is not None and pace is not None:
             self._timer = AnchoredTimer(device.anchor, device.settings)
 
     def read(self, net: Transformer, limit_ms: float | None = None) -> Reading:
@@ -91,14 +93,14 @@ class Stopwatch:
 
     def _look(self, net: Transformer, runs: int) -> tuple[float, float]:
         """Latency at the pace of the data set, and as it is now, of so many runs at most."""
-        if self._timer is None or self.anchor_ms is None:
+        if self._timer is None or self._pace is None:
             numbers = {"runs": runs, "least_runs": min(runs, self._least_runs())}
             now_ms = self._value(measure(net, self.device.settings.model_copy(update=numbers)))
             return now_ms, now_ms
         timed = self._timer.time(net, runs, min(runs, self._least_runs()))
         now_ms = self._value(timed.sample)
-        # As a data set's rows are brought to its pace: the anchor's time there is that beside the row's mean, too.
-        return now_ms / timed.sample.total.mean_ms * timed.ratio * self.anchor_ms, now_ms
+        # As a data set's rows are brought to its pace: by the mean, whichever statistic is asked for.
+        return now_ms * self._pace.factor(timed.sample.total.mean_ms, timed.anchor_ms), now_ms
 
     def _least_runs(self) -> int:
         """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""

@@ -142,7 +142,7 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
         same = device_name(predictor.device) == device_name(here)
-        stopwatch = Stopwatch(here, predictor.anchor_ms if same else None, predictor.statistic)
+        stopwatch = Stopwatch(here, predictor.pace if same else None, predictor.statistic)
     except ConfigError as error:
         raise ConfigError(
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
@@ -171,7 +171,7 @@ def measured_facts(reading: Reading, slowdown: float | None, limit_ms: float) ->
     if slowdown is not None and abs(slowdown - 1) > _OTHER_PACE:
         kept = "keeps" if reading.now_ms <= limit_ms else "does not keep"
         logger.warning(
-            "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is "
+            "this network now takes %.2f times as long as when the predictor's data were measured; its latency is "
             "given as it was then. Now it is %.4g ms, which %s the limit.", slowdown, reading.now_ms, kept,
         )  # fmt: skip
     return {

@@ -87,9 +87,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     split = _split(data, np.setdiff1d(np.arange(len(rows)), flagged), config)
     run = RunFolder(config.output, config, "hat-train-predictor")
     kind, model, calibration = _fit(rows.take(split.train), rows.take(split.valid), config)
-    predictor = LatencyPredictor(
-        model, calibration, config.target, device, data.median_anchor_ms, statistic=config.statistic
-    )
+    predictor = LatencyPredictor(model, calibration, config.target, device, data.pace, config.statistic)
     predictor.save(config.output)
     predicted_ms = predictor.predict_features_ms(data.features)
     test = Accuracy.of(predicted_ms[split.test], rows.latency_ms[split.test]) if len(split.test) else None
@@ -109,6 +107,11 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     run.finish()
     if len(flagged):
         logger.info("left out %d of %d rows that were measured under other conditions", len(flagged), len(rows))
+    if data.pace is not None:
+        logger.info(
+            "at the pace at which the anchor takes %.4g ms; networks of half its time follow %.0f %% of its changes",
+            data.pace.anchor_ms, 100 * data.pace.exponent(0.5),
+        )  # fmt: skip
     of = "" if config.statistic == "mean" else f" of the {config.statistic}"
     logger.info("%s%s, trained on %d rows | %s", kind, of, len(split.train), told)
     return config.output

@@ -106,7 +106,7 @@ def _distribution(run: Run, latency: LatencyData) -> Picture:
         axes.set(xlabel="latency (ms)", ylabel="architectures")
         axes.grid(axis="x", visible=False)
 
-    caption = "At the median pace of the data set." if latency.data.median_anchor_ms is not None else ""
+    caption = "At the median pace of the data set." if latency.data.pace is not None else ""
     description = f"Histogram of the latencies of {len(values)} architectures."
     return chart(f"distribution-{run.key}", "Latencies", description, draw, caption)
 

@@ -9,6 +9,7 @@ import pytest
 
 from hat.errors import DataError
 from hat.latency.dataset import LATENCY_COLUMNS, OWN_COLUMNS, PUBLIC_COLUMNS, LatencyDataset, LatencyWriter
+from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.space import SearchSpace
@@ -49,7 +50,7 @@ def test_the_public_layout(tmp_path: Path) -> None:
     data = LatencyDataset.load(public(tmp_path, HEADER, ROW, ROW))
     assert len(data) == 2
     assert data.features[1].tolist() == [640, 6, 2048, 8, 512, 3, 1024, 4, 4, 1.5]
-    assert data.architectures is None and data.median_anchor_ms is None
+    assert data.architectures is None and data.pace is None
     assert data.latency_ms().tolist() == [110.75, 110.75]
     assert data.latency_ms("encoder").tolist() == [10.5, 10.5]
     assert data.latency_ms("decoder").tolist() == [100.25, 100.25]
@@ -62,7 +63,7 @@ def test_the_pace_of_the_machine_is_taken_out(tmp_path: Path) -> None:
     rows = [",".join([*ROW.split(",")[:10], *values]) for values in numbers]
     lines = [f"{row},{anchor_ms}" for row, anchor_ms in zip(rows, (30, 60, 15), strict=True)]
     data = LatencyDataset.load(public(tmp_path, HEADER + ",anchor_ms", *lines))
-    assert data.median_anchor_ms == 30
+    assert data.pace == Pace(30)
     assert data.encoder_ms.tolist() == [10.5] * 3 and data.decoder_ms.tolist() == [100.25] * 3
     assert data.encoder_std_ms.tolist() == [0.5] * 3 and data.decoder_std_ms.tolist() == [2.0] * 3
 

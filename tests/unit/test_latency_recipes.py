@@ -21,6 +21,7 @@ from hat.latency import device as device_module
 from hat.latency.dataset import LatencyDataset, LatencyWriter
 from hat.latency.hardware import Observation
 from hat.latency.measure import AnchoredSample
+from hat.latency.pace import Pace
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
@@ -83,7 +84,7 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     record = DeviceRecord.read(folder / "device.json")
     assert record.settings == LatencySettings.model_validate(SETTINGS)
     assert record.anchor == recipe._anchor(load_config(recipe.MeasureLatencyConfig, config))
-    assert data.median_anchor_ms is not None and data.median_anchor_ms > 0
+    assert data.pace is not None and data.pace.anchor_ms > 0
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (told["rows"], told["measured"], told["failed"], told["retaken"]) == (6, 6, [], 0)
     assert {path.name for path in folder.iterdir()} == {
@@ -222,7 +223,7 @@ def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = config.parent / "latency" / "latency.csv"
     assert DeviceRecord.read(path.with_name("device.json")).anchor is None
     assert not {"anchor_ms", "retakes"} & set(path.read_text(encoding="utf-8").splitlines()[0].split(","))
-    assert LatencyDataset.load(path).median_anchor_ms is None
+    assert LatencyDataset.load(path).pace is None
     assert measure_main([str(config), "samples=5"]) == 2
     assert "was measured without an anchor; set anchor as it was" in capsys.readouterr().err
     assert measure_main([str(config), "anchor=none", "samples=5"]) == 0
@@ -542,7 +543,7 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert predictor.device is not None
     assert predictor.device.settings == LatencySettings.model_validate(SETTINGS)
     space = SearchSpace.model_validate(SPACE)
-    assert (predictor.device.anchor, predictor.anchor_ms) == (space.largest(), 7.5)
+    assert (predictor.device.anchor, predictor.pace) == (space.largest(), Pace(7.5))
     assert predictor(space.largest()) > predictor(space.smallest())
 
     weights = (folder / "model.safetensors").read_bytes()

@@ -12,6 +12,7 @@ import torch
 
 from hat.latency import stopwatch as module
 from hat.latency.measure import AnchoredSample
+from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.latency.stopwatch import CONFIDENCE, LOOKS, Stopwatch, upper_bound
@@ -43,6 +44,9 @@ def some_net() -> Transformer:
     return Transformer(SPACE.largest(), source_vocab_size=9, target_vocab_size=9)
 
 
+PACE = Pace(3.0)
+
+
 class Timer:
     """Stands for a timer on a machine of changing pace: the network takes some times the anchor's 3 ms."""
 
@@ -57,9 +61,9 @@ class Timer:
         return AnchoredSample(LatencySample.of_runs([(0.1, mean_ms)]), tuple(ratios))
 
 
-def stopwatch_with(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+def stopwatch_with(timer: Timer, monkeypatch: pytest.MonkeyPatch, pace: Pace = PACE) -> Stopwatch:
     monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
-    return Stopwatch(record(anchored=True), anchor_ms=3.0)
+    return Stopwatch(record(anchored=True), pace)
 
 
 def test_readings_do_not_depend_on_the_pace_but_say_what_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,17 +75,28 @@ def test_readings_do_not_depend_on_the_pace_but_say_what_it_is_now(monkeypatch: 
     assert [reading.now_ms for reading in readings] == pytest.approx([4.5 * pace for pace in paces])
 
 
+@pytest.mark.parametrize(("ratio", "exponent"), [(1.0, 1.0), (0.5, 0.6), (0.25, 0.2), (0.1, 0.0), (2.0, 1.0)])
+def test_networks_follow_the_pace_as_those_of_the_data_set_did(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, exponent: float
+) -> None:
+    """A network of half the anchor's time follows it by the exponent 0.6, one of twice its time in full."""
+    timer = Timer([1.3], [(ratio,) * 8])  # the anchor takes 3.9 ms now
+    reading = stopwatch_with(timer, monkeypatch, Pace(3.0, lag=0.4 / math.log(2))).read(some_net())
+    assert reading.now_ms == pytest.approx(3 * 1.3 * ratio)
+    assert reading.latency_ms == pytest.approx(reading.now_ms / 1.3**exponent)
+
+
 def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data set's median anchor took 3 ms; now the network takes 4.5 to 13 ms, the anchor as long as its mean."""
     sample = LatencySample.of_runs([(0.1, 4.5), (0.1, 9.0), (0.1, 13.0)])
     timer = Timer([], [])
     monkeypatch.setattr(timer, "time", lambda net, most_runs, least_runs: AnchoredSample(sample, (2.0,) * 3))
     monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
-    reading = Stopwatch(record(anchored=True), 3.0, "p90").read(some_net())
+    reading = Stopwatch(record(anchored=True), PACE, "p90").read(some_net())
     assert reading.now_ms == sample.total.p90_ms == pytest.approx(12.2)
     anchor_ms = sample.total.mean_ms / 2  # beside this network
     assert reading.latency_ms == pytest.approx(12.2 / anchor_ms * 3.0)
-    assert Stopwatch(record(anchored=True), 3.0).read(some_net()).latency_ms == pytest.approx(2 * 3.0)
+    assert Stopwatch(record(anchored=True), PACE).read(some_net()).latency_ms == pytest.approx(2 * 3.0)
 
 
 def test_a_look_for_the_90th_percentile_takes_enough_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +162,9 @@ def test_at_the_limit_it_is_hardly_ever_sure(monkeypatch: pytest.MonkeyPatch, lo
     assert np.mean([reading.lower_ms > 3.0 for reading in readings]) <= 0.05
 
 
-@pytest.mark.parametrize(("anchored", "anchor_ms"), [(False, 3.0), (True, None)])
-def test_without_an_anchor_times_are_as_they_are(anchored: bool, anchor_ms: float | None) -> None:
-    stopwatch = Stopwatch(record(anchored), anchor_ms)
+@pytest.mark.parametrize(("anchored", "pace"), [(False, PACE), (True, None)])
+def test_without_an_anchor_times_are_as_they_are(anchored: bool, pace: Pace | None) -> None:
+    stopwatch = Stopwatch(record(anchored), pace)
     reading = stopwatch.read(some_net())
     assert 0 < reading.latency_ms == reading.now_ms
     assert (reading.lower_ms, reading.upper_ms) == (-math.inf, math.inf)  # one look says nothing about others
@@ -160,7 +175,7 @@ def test_a_network_beside_itself_takes_as_long_as_the_anchor() -> None:
     """The real thing: within what a loaded machine allows."""
     settings = SETTINGS.model_copy(update={"runs": 60})
     device = record(anchored=True).model_copy(update={"settings": settings, "anchor": SPACE.largest()})
-    reading = Stopwatch(device, anchor_ms=7.0).read(some_net())
+    reading = Stopwatch(device, Pace(7.0)).read(some_net())
     assert reading.latency_ms == pytest.approx(7.0, rel=0.3)
 
 

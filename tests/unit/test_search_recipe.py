@@ -17,6 +17,7 @@ from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.latency import stopwatch as stopwatch_module
 from hat.latency.measure import AnchoredSample
+from hat.latency.pace import Pace
 from hat.latency.predictor import LatencyPredictor, Prediction
 from hat.latency.settings import LatencySettings
 from hat.recipes.evaluate import EvaluateConfig, evaluate
@@ -52,7 +53,7 @@ class Machine:
         self.device: Any = SimpleNamespace(
             format="hat.device/2", machine=machine or machine_name(), gpu=None, settings=SETTINGS, anchor=None
         )
-        self.anchor_ms: float | None = None
+        self.pace: Pace | None = None
         self.paces: Iterator[float] = itertools.repeat(1.0)
         """How many times as long as usual everything takes, measurement by measurement."""
         self.spread = 1.0
@@ -80,8 +81,8 @@ class Machine:
         assert settings.model_copy(update=same) == self.device.settings
         assert net.source_vocab_size != settings.source_vocab_size
         architecture = net.architecture
-        self.pace = next(self.paces)
-        factor = self.pace * self.factor * self.disturbed.get(len(self.measured), 1.0)
+        self.slowdown = next(self.paces)
+        factor = self.slowdown * self.factor * self.disturbed.get(len(self.measured), 1.0)
         self.measured.append(architecture)
         return SimpleNamespace(total=SimpleNamespace(mean_ms=factor * predicted_ms(architecture), std_ms=0.0))
 
@@ -90,7 +91,7 @@ class Machine:
 
         def time(net: Transformer, most_runs: int, least_runs: int) -> AnchoredSample:
             sample = self.measure(net, settings)
-            ratio = sample.total.mean_ms / (self.pace * predicted_ms(anchor))
+            ratio = sample.total.mean_ms / (self.slowdown * predicted_ms(anchor))
             return AnchoredSample(sample, (ratio * (self.spread if len(self.measured) % 3 == 0 else 1.0),) * 3)
 
         return SimpleNamespace(time=time)
@@ -198,7 +199,7 @@ def test_one_disturbed_measurement_changes_nothing(runs: Path, tmp_path: Path, m
 def test_a_latency_that_may_be_over_the_limit_is_not_taken_for_one_below(
     runs: Path, tmp_path: Path, machine: Machine
 ) -> None:
-    machine.device.anchor, machine.anchor_ms = SPACE_.largest(), predicted_ms(SPACE_.largest())
+    machine.device.anchor, machine.pace = SPACE_.largest(), Pace(predicted_ms(SPACE_.largest()))
     machine.spread = 1.5
     assert run(runs, tmp_path / "search", "--latency", "20") == 0
     path = tmp_path / "search" / "architecture.json"
@@ -224,7 +225,7 @@ def test_a_machine_that_changes_its_pace_finds_the_same(
     assert run(runs, tmp_path / "alone", "--latency", "20") == 0
     expected = json.loads((tmp_path / "alone" / "architecture.json").read_text())
     measured, machine.measured = machine.measured, []
-    machine.device.anchor, machine.anchor_ms = SPACE_.largest(), predicted_ms(SPACE_.largest())
+    machine.device.anchor, machine.pace = SPACE_.largest(), Pace(predicted_ms(SPACE_.largest()))
     machine.paces = itertools.cycle(paces)
     capsys.readouterr()
     assert run(runs, tmp_path / "beside", "--latency", "20") == 0
@@ -258,7 +259,7 @@ def test_another_machine_is_searched_for_without_measuring(
     runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.device.machine = "a Raspberry Pi (4 cores)"
-    machine.device.anchor, machine.anchor_ms = SPACE_.largest(), 5 * predicted_ms(SPACE_.largest())
+    machine.device.anchor, machine.pace = SPACE_.largest(), Pace(5 * predicted_ms(SPACE_.largest()))
     assert run(runs, tmp_path / "here", "--latency", "20ms") == 0
     assert "the predictor knows another machine (a Raspberry Pi (4 cores))" in capsys.readouterr().err
     found = json.loads((tmp_path / "here" / "architecture.json").read_text())["found"]
