@@ -4,7 +4,7 @@ An *anchor* that is timed in turn with every network says how much longer the ma
 its processor. But small networks, of fewer weights to read, slow down less than large ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -16,7 +16,12 @@ _LEAST_ROWS = 20
 """Of fewer rows a cost model tells nothing but the networks' latencies."""
 _ROUNDS = 8
 _FREEDOM = 3.0
-"""Of the Student t distribution that errors are taken to have, as in the cost model."""
+"""Of the Student t distribution that errors and exponents are taken to have, as in the cost model..."""
+_SURE = 2.353
+"""... of whose draws nineteen in twenty are below so many times its scale."""
+_SCATTERS = np.arange(0.0, 1.01, 0.05)
+_USUAL_SCATTER = 0.2
+"""What scatters are taken to be like, a half-normal distribution of this width, before any row has told."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,20 @@ class Pace:
     """Total latency of the anchor at this pace."""
     lag: float = 0.0
     """How much less networks follow that take a 2.718th of the anchor's time; 0 where all follow alike."""
+    scatter: float = 0.0
+    """How far single networks' exponents are from that: the scale of a Student t distribution, 3 degrees of freedom."""
 
     def exponent(self, ratio: float | FloatArray) -> FloatArray:
         """How far networks follow, from 0 to 1, that take ``ratio`` times as long as the anchor."""
         return np.asarray(np.clip(1 + self.lag * np.log(ratio), 0.0, 1.0))
+
+    def margin(self, anchor_now_ms: float) -> float:
+        """By how many times a latency at this pace may be too low, or too high, because networks differ.
+
+        It is 1 where the anchor takes as long as at this pace, and grows with what must be taken away; nineteen in
+        twenty networks are within it on either side.
+        """
+        return float(np.exp(_SURE * self.scatter * abs(np.log(anchor_now_ms / self.anchor_ms))))
 
     @overload
     def factor(self, now_ms: float, anchor_now_ms: float) -> float: ...
@@ -64,6 +79,8 @@ def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
     is taken to be half of that of what is left unexplained, as the error of a ratio comes from two times; so much is
     taken off, and holds the lag at 0 where changes are no larger. There it stays, too, with fewer than 20 rows.
 
+    How much single networks differ from that, the scatter, is read from errors that grow with the anchor's changes.
+
     Args:
         features: shape (n, 10).
         now_ms: total latencies as they were measured, shape (n,).
@@ -71,7 +88,7 @@ def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
     """
     pace = Pace(float(np.median(anchor_now_ms)))
     if len(now_ms) < _LEAST_ROWS:
-        return pace
+        return replace(pace, scatter=_scatter(np.zeros(0), np.zeros(0), noise=1.0))
     change = np.log(anchor_now_ms / pace.anchor_ms)
     smaller = np.maximum(np.log(anchor_now_ms / now_ms), 0.0)
     for _ in range(_ROUNDS):
@@ -84,4 +101,19 @@ def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
         lagging = (weights * smaller * (change * missing - noise**2 / 2)).sum()
         changes = (weights * smaller**2 * (change**2 + noise**2 / 2)).sum()
         pace = Pace(pace.anchor_ms, max(0.0, float(lagging / changes)) if changes > 0 else 0.0)
-    return pace
+    return replace(pace, scatter=_scatter(error, change, noise))
+
+
+def _scatter(error: FloatArray, change: FloatArray, noise: float) -> float:
+    """What is to be expected of the scatter after the rows' errors, which it makes grow with the anchor's changes.
+
+    The mean of its posterior distribution; without rows, or where all were measured at one pace, that of the prior.
+    """
+    noises = noise * np.geomspace(0.2, 2.0, 40)
+    # The anchor's error is a part of its change, and of the row's error: that grows together, too.
+    own = min(1.0, noise**2 / 2 / max(float((change**2).sum()) / max(len(change), 1), 1e-12))
+    squares = noises[:, None, None] ** 2 + (_SCATTERS[:, None] ** 2 + own**2) * change**2  # (noises, scatters, n)
+    likelihood = -0.5 * np.log(squares) - 0.5 * (_FREEDOM + 1) * np.log1p(error**2 / squares / _FREEDOM)
+    posterior = likelihood.sum(axis=2).max(axis=0) - 0.5 * (_SCATTERS / _USUAL_SCATTER) ** 2
+    weights = np.exp(posterior - posterior.max())
+    return float((weights * _SCATTERS).sum() / weights.sum())

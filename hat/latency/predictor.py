@@ -57,6 +57,7 @@ class _Feature(Section):
 class _PaceFile(Section):
     anchor_ms: float = Field(ge=1e-6, le=1e9)
     lag: float = Field(ge=0)
+    scatter: float = Field(ge=0)
 
 
 class _PredictorFile(Section):

@@ -13,7 +13,7 @@ from hat.nn import Transformer
 
 CONFIDENCE = 0.95
 """How sure it is that a latency is within the bound that decides: the median of all the looks that could be taken now.
-Where the machine's state changes how networks compare, later looks have another median."""
+At another pace than the data set's it leaves room, besides, for how much networks differ in following the anchor."""
 LOOKS = (8, 11, 14, 17, 25, 33)
 """After how many looks at a network it is asked on which side of a limit it is. Each measures anew and gives one value:
 copies of one network lie better or worse in memory, so that the runs of one look are wrong together. From the second
@@ -24,6 +24,16 @@ _CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / len(LOOKS)  # who asks often is wrong 
 
 
 @dataclass(frozen=True)
+class _Look:
+    """One measurement."""
+
+    latency_ms: float
+    now_ms: float
+    margin: float
+    """How many times the latency may be too low or too high for having been measured at another pace."""
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a stopwatch says, in milliseconds."""
 
@@ -31,18 +41,21 @@ class Reading:
     """Total latency at the pace of the data set, or as it is now where no anchor tells that pace."""
     lower_ms: float
     """What the latency is not below, with a confidence of 95 % however often it was looked; minus infinity where it was
-    looked too seldom to say."""
+    looked too seldom to say. At another pace than the data set's it leaves room for networks that follow otherwise."""
     upper_ms: float
     """What it is not above, likewise."""
     now_ms: float
     """As it is now."""
 
     @classmethod
-    def of(cls, values_ms: Sequence[float], now_ms: Sequence[float]) -> "Reading":
-        """The reading of several values; the medians count."""
-        lower_ms = -upper_bound([-value for value in values_ms], _CONFIDENCE_EACH)
-        upper_ms = upper_bound(values_ms, _CONFIDENCE_EACH)
-        return cls(statistics.median(values_ms), lower_ms, upper_ms, statistics.median(now_ms))
+    def of(cls, looks: Sequence[_Look]) -> "Reading":
+        """The reading of several looks; the medians count."""
+        return cls(
+            latency_ms=statistics.median(look.latency_ms for look in looks),
+            lower_ms=-upper_bound([-look.latency_ms / look.margin for look in looks], _CONFIDENCE_EACH),
+            upper_ms=upper_bound([look.latency_ms * look.margin for look in looks], _CONFIDENCE_EACH),
+            now_ms=statistics.median(look.now_ms for look in looks),
+        )
 
 
 class Stopwatch:
@@ -78,29 +91,29 @@ class Stopwatch:
                 is, ``LOOKS[-1]`` times at most; None looks once, for all runs.
         """
         if limit_ms is None:
-            value_ms, now_ms = self._look(net, max(self.device.settings.runs, self._least_runs()))
-            return Reading.of([value_ms], [now_ms])
+            return Reading.of([self._look(net, max(self.device.settings.runs, self._least_runs()))])
         runs = max(_LEAST_RUNS[self.statistic], math.ceil(self.device.settings.runs / LOOKS[0]))
         if self.statistic == "mean":
             runs = min(runs, self.device.settings.runs)
-        looks: list[tuple[float, float]] = []
+        looks: list[_Look] = []
         for number in LOOKS:
             looks += [self._look(net, runs) for _ in range(number - len(looks))]
-            reading = Reading.of(*zip(*looks, strict=True))
+            reading = Reading.of(looks)
             if not reading.lower_ms <= limit_ms < reading.upper_ms:
                 break
         return reading
 
-    def _look(self, net: Transformer, runs: int) -> tuple[float, float]:
-        """Latency at the pace of the data set, and as it is now, of so many runs at most."""
+    def _look(self, net: Transformer, runs: int) -> _Look:
+        """A measurement of so many runs at most."""
         if self._timer is None or self._pace is None:
             numbers = {"runs": runs, "least_runs": min(runs, self._least_runs())}
             now_ms = self._value(measure(net, self.device.settings.model_copy(update=numbers)))
-            return now_ms, now_ms
+            return _Look(now_ms, now_ms, margin=1.0)
         timed = self._timer.time(net, runs, min(runs, self._least_runs()))
         now_ms = self._value(timed.sample)
         # As a data set's rows are brought to its pace: by the mean, whichever statistic is asked for.
-        return now_ms * self._pace.factor(timed.sample.total.mean_ms, timed.anchor_ms), now_ms
+        factor = self._pace.factor(timed.sample.total.mean_ms, timed.anchor_ms)
+        return _Look(now_ms * factor, now_ms, self._pace.margin(timed.anchor_ms))
 
     def _least_runs(self) -> int:
         """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""

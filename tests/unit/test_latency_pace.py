@@ -20,7 +20,14 @@ class Campaign:
     """Rows of a machine whose pace changes, with errors of the anchor's and of the networks' times."""
 
     def __init__(
-        self, rows: int, lag: float, changes: float, anchor_error: float = 0.01, error: float = 0.01, seed: int = 1
+        self,
+        rows: int,
+        lag: float,
+        changes: float,
+        anchor_error: float = 0.01,
+        error: float = 0.01,
+        scatter: float = 0.0,
+        seed: int = 1,
     ) -> None:
         rng, generator = random.Random(seed), np.random.default_rng(seed)
         self.features = np.array([features(SPACE.sample(rng)) for _ in range(rows)])
@@ -29,6 +36,7 @@ class Campaign:
         change = generator.normal(0, changes, rows)
         change -= np.median(change)
         follows = np.clip(1 + lag * np.minimum(np.log(self.true_ms / ANCHOR_MS), 0), 0, 1)
+        follows = follows + scatter * generator.standard_t(3, rows)
         self.now_ms = self.true_ms * np.exp(follows * change + generator.normal(0, error, rows))
         self.anchor_now_ms = ANCHOR_MS * np.exp(change + generator.normal(0, anchor_error, rows))
 
@@ -80,11 +88,37 @@ def test_the_anchors_own_error_is_no_lag(error: float, seed: int) -> None:
     assert Campaign(200, 0.0, changes=0.05, anchor_error=0.02, error=error, seed=seed).fit().lag < 0.1
 
 
+@pytest.mark.parametrize("scatter", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("seed", range(3))
+def test_how_much_networks_differ_is_learnt(scatter: float, seed: int) -> None:
+    assert Campaign(400, 0.5, changes=0.1, scatter=scatter, seed=seed).fit().scatter == pytest.approx(scatter, abs=0.08)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_anchors_own_error_is_no_scatter(seed: int) -> None:
+    """On a machine that keeps its pace, rows tell nothing of it, however many there are."""
+    kept = Campaign(400, 0.5, changes=0.0, anchor_error=0.02, error=0.02, scatter=0.4, seed=seed)
+    assert kept.fit().scatter < 0.2
+
+
+def test_nineteen_in_twenty_networks_are_within_the_margin() -> None:
+    pace = Pace(10.0, scatter=0.2)
+    exponents = 1.0 + 0.2 * np.random.default_rng(1).standard_t(3, 100_000)
+    for anchor_now_ms in (8.0, 13.0):
+        true_ms = 50.0 * (pace.anchor_ms / anchor_now_ms) ** exponents
+        read_ms = 50.0 * pace.factor(50.0, anchor_now_ms)
+        assert np.mean(true_ms <= read_ms * pace.margin(anchor_now_ms)) == pytest.approx(0.95, abs=0.005)
+        assert np.mean(true_ms >= read_ms / pace.margin(anchor_now_ms)) == pytest.approx(0.95, abs=0.005)
+    assert pace.margin(10.0) == 1.0
+
+
 def test_rows_that_cannot_tell() -> None:
     few = Campaign(19, 1.0, changes=0.3)
-    assert few.fit() == Pace(float(np.median(few.anchor_now_ms)))
+    unknown = few.fit()
+    assert (unknown.anchor_ms, unknown.lag) == (float(np.median(few.anchor_now_ms)), 0.0)
+    assert 0.1 < unknown.scatter < 0.2  # what is usual
     kept = Campaign(50, 1.0, changes=0.0, anchor_error=0.0)
-    assert kept.fit() == Pace(ANCHOR_MS)
+    assert kept.fit() == Pace(ANCHOR_MS, 0.0, unknown.scatter)
     large = Campaign(50, 1.0, changes=0.3)
     large.anchor_now_ms /= 100  # every network takes longer than the anchor
     assert large.fit().lag == 0.0

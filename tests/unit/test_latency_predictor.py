@@ -64,13 +64,13 @@ def test_it_learns_synthetic_latencies_from_80_rows(latency: Callable[[FloatArra
 def test_saved_and_loaded_it_predicts_the_same_to_the_last_bit(tmp_path: Path) -> None:
     settings = LatencySettings(source_length=3, target_length=4, source_vocab_size=9, target_vocab_size=9, threads=1)
     device = DeviceRecord(machine="a machine", gpu="a GPU", torch="2.6", settings=settings, anchor=SPACE.largest())
-    predictor = LatencyPredictor(some_predictor().model, CALIBRATION, "decoder", device, Pace(12.3, 0.4))
+    predictor = LatencyPredictor(some_predictor().model, CALIBRATION, "decoder", device, Pace(12.3, 0.4, 0.2))
     predictor.save(tmp_path)
     loaded = LatencyPredictor.load(tmp_path)
     architectures, rows = some_data(50, 3, linear)
     assert loaded.predict_ms_batch(architectures) == predictor.predict_ms_batch(architectures)
     assert loaded.predict_features_ms(rows.features).tolist() == predictor.predict_ms_batch(architectures)
-    assert (loaded.target, loaded.device, loaded.pace) == ("decoder", device, Pace(12.3, 0.4))
+    assert (loaded.target, loaded.device, loaded.pace) == ("decoder", device, Pace(12.3, 0.4, 0.2))
     assert loaded.calibration == CALIBRATION
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     loaded.save(tmp_path)
@@ -221,8 +221,14 @@ def with_weights(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
         (with_json(lambda values: values["features"][0].update(lowest=1e9)), r"predictor.json: .*lowest value"),
         (with_json(lambda values: values["mlp"].update(latency_scale_ms=0)), r"predictor.json: mlp.latency_scale_ms"),
         (with_json(lambda values: values["mlp"]["feature_scale"].pop()), r"predictor.json: mlp.feature_scale"),
-        (with_json(lambda values: values.update(pace={"anchor_ms": -1, "lag": 0})), r"predictor.json: pace.anchor_ms"),
-        (with_json(lambda values: values.update(pace={"anchor_ms": 9, "lag": -1})), r"predictor.json: pace.lag"),
+        (
+            with_json(lambda values: values.update(pace={"anchor_ms": -1, "lag": 0, "scatter": 0})),
+            r"predictor.json: pace.anchor_ms",
+        ),
+        (
+            with_json(lambda values: values.update(pace={"anchor_ms": 9, "lag": -1, "scatter": 0})),
+            r"predictor.json: pace.lag",
+        ),
         (with_json(lambda values: values["features"].reverse()), r"predictor.json: features must be"),
         (with_json(lambda values: values["features"].pop()), r"predictor.json: features must be"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model.safetensors: cannot be read"),

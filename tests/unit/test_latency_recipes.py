@@ -21,7 +21,6 @@ from hat.latency import device as device_module
 from hat.latency.dataset import LatencyDataset, LatencyWriter
 from hat.latency.hardware import Observation
 from hat.latency.measure import AnchoredSample
-from hat.latency.pace import Pace
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
@@ -543,7 +542,9 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert predictor.device is not None
     assert predictor.device.settings == LatencySettings.model_validate(SETTINGS)
     space = SearchSpace.model_validate(SPACE)
-    assert (predictor.device.anchor, predictor.pace) == (space.largest(), Pace(7.5))
+    assert predictor.device.anchor == space.largest()
+    assert predictor.pace is not None and predictor.pace == LatencyDataset.load(tmp_path / "latency.csv").pace
+    assert (predictor.pace.anchor_ms, predictor.pace.lag) == (7.5, 0)
     assert predictor(space.largest()) > predictor(space.smallest())
 
     weights = (folder / "model.safetensors").read_bytes()

@@ -86,6 +86,23 @@ def test_networks_follow_the_pace_as_those_of_the_data_set_did(
     assert reading.latency_ms == pytest.approx(reading.now_ms / 1.3**exponent)
 
 
+@pytest.mark.parametrize("slower", [1.0, 1.2, 0.8])
+def test_at_another_pace_it_is_less_sure(monkeypatch: pytest.MonkeyPatch, slower: float) -> None:
+    """Networks differ in how far they follow the anchor; at the data set's pace that does not matter."""
+    pace = Pace(3.0, scatter=0.2)
+    timer = Timer(itertools.repeat(slower), itertools.repeat((1.0,) * 8))
+    reading = stopwatch_with(timer, monkeypatch, pace).read(some_net(), limit_ms=4.0)
+    assert reading.latency_ms == pytest.approx(3.0)
+    margin = math.exp(2.353 * 0.2 * abs(math.log(slower)))
+    assert (reading.lower_ms, reading.upper_ms) == (pytest.approx(3.0 / margin), pytest.approx(3.0 * margin))
+
+
+def test_a_limit_within_the_margin_is_not_surely_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = Timer(itertools.repeat(1.2), itertools.repeat((1.0,) * 8))
+    reading = stopwatch_with(timer, monkeypatch, Pace(3.0, scatter=0.2)).read(some_net(), limit_ms=3.1)
+    assert reading.lower_ms <= 3.1 < reading.upper_ms and timer.looks == LOOKS[-1]
+
+
 def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data set's median anchor took 3 ms; now the network takes 4.5 to 13 ms, the anchor as long as its mean."""
     sample = LatencySample.of_runs([(0.1, 4.5), (0.1, 9.0), (0.1, 13.0)])

@@ -1,0 +1,114 @@
+"""How far do networks follow when a machine changes its pace, and what does it help to know?
+
+    python scripts/pace.py rows runs/multi30k/latency/latency.csv [...]
+
+cross-validates the structured predictor on data sets that were measured beside an anchor: latencies by the clock, with
+the anchor's changes taken away in full, and as far as the lag says that is learnt from the rows fitted to.
+
+    python scripts/pace.py turns --predictor runs/multi30k/predictor --minutes 7 ARCHITECTURE.json [...]
+
+measures networks beside the anchor, eight turns each time, one network after the other until the time is over. How much
+a network's latency changes, by its standard deviation, says which of the three ways is right. Nothing else should run
+on the machine.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from running import run_experiment
+
+from hat import Architecture
+from hat.latency.cost_model import CostModelOptions, fit_cost_model
+from hat.latency.dataset import LatencyDataset
+from hat.latency.measure import AnchoredTimer, random_model
+from hat.latency.pace import Pace, fit_pace
+from hat.latency.predictor import LatencyPredictor
+from hat.latency.rows import FloatArray, Rows
+
+FOLDS = 5
+REPEATS = 20
+TURNS = 8
+"""Of a measurement; a row of a data set has about as many."""
+
+
+def main() -> None:
+    """Print a table of what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    modes = parser.add_subparsers(dest="mode", required=True)
+    rows = modes.add_parser("rows")
+    rows.add_argument("datasets", nargs="+", metavar="LATENCY.csv")
+    turns = modes.add_parser("turns")
+    turns.add_argument("--predictor", required=True)
+    turns.add_argument("--minutes", type=float, default=7)
+    turns.add_argument("architectures", nargs="+", metavar="ARCHITECTURE.json")
+    args = parser.parse_args()
+    if args.mode == "rows":
+        print("| data set | rows | anchor's changes % | lag | MAPE % by the clock | followed in full | with the lag |")
+        print("|---|---|---|---|---|---|---|")
+        for path in args.datasets:
+            print(cross_validated(path), flush=True)
+        return
+    print(timed_in_turn(LatencyPredictor.load(args.predictor), args.architectures, 60 * args.minutes))
+
+
+def cross_validated(path: str) -> str:
+    """The table's line of one data set."""
+    features = LatencyDataset.load(path).features  # it checks the file, too
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    now_ms, anchor_now_ms = (
+        np.array([float(row[name]) for row in table]) for name in ("latency_mean_total", "anchor_ms")
+    )
+    errors: list[list[FloatArray]] = [[], [], []]
+    for seed in range(REPEATS):
+        for test in np.array_split(np.random.default_rng(seed).permutation(len(table)), FOLDS):
+            train = np.setdiff1d(np.arange(len(table)), test)
+            learnt = fit_pace(features[train], now_ms[train], anchor_now_ms[train])
+            full = Pace(learnt.anchor_ms)
+            for way, factor in zip(errors, factors(full, learnt, now_ms, anchor_now_ms), strict=True):
+                same_pace_ms = now_ms * factor
+                model = fit_cost_model(Rows(features[train], same_pace_ms[train]), CostModelOptions())
+                way.append(np.abs(model.predict_ms(features[test]) / same_pace_ms[test] - 1))
+    mapes = " | ".join(f"{100 * np.concatenate(way).mean():.2f}" for way in errors)
+    changes, lag = np.log(anchor_now_ms).std(), fit_pace(features, now_ms, anchor_now_ms).lag
+    return f"| {path} | {len(table)} | {100 * changes:.1f} | {lag:.2f} | {mapes} |"
+
+
+def factors(full: Pace, learnt: Pace, now_ms: FloatArray, anchor_now_ms: FloatArray) -> tuple[FloatArray, ...]:
+    """What times are multiplied by: as they are, with the anchor's changes taken away in full, and with the lag."""
+    return np.ones(len(now_ms)), full.factor(now_ms, anchor_now_ms), learnt.factor(now_ms, anchor_now_ms)
+
+
+def timed_in_turn(predictor: LatencyPredictor, paths: Sequence[str], seconds: float) -> str:
+    """The table of all networks."""
+    assert predictor.device is not None, "its data set was measured here"
+    assert predictor.device.anchor is not None, "its data set was measured beside an anchor"
+    assert predictor.pace is not None, "likewise"
+    settings = predictor.device.settings
+    timer = AnchoredTimer(predictor.device.anchor, settings)
+    nets = [random_model(Architecture.from_json(path), settings) for path in paths]
+    turns: list[list[tuple[float, float]]] = [[] for _ in nets]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for net, known in zip(nets, turns, strict=True):
+            timed = timer.time(net, 3 * TURNS, 3 * TURNS)
+            known.append((timed.sample.total.mean_ms, timed.anchor_ms))
+    lines = [
+        "| network | measurements | median ms | changes % by the clock | followed in full | with the lag |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path, known in zip(paths, turns, strict=True):
+        now_ms, anchor_now_ms = np.array(known).T
+        ways = factors(Pace(predictor.pace.anchor_ms), predictor.pace, now_ms, anchor_now_ms)
+        changes = " | ".join(f"{100 * float(np.log(now_ms * way).std()):.1f}" for way in ways)
+        lines.append(f"| {path} | {len(known)} | {statistics.median(now_ms):.2f} | {changes} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_experiment("pace", main)
