@@ -18,6 +18,7 @@ from hat.space import Architecture
 logger = logging.getLogger(__name__)
 
 _OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
+_STEP = 1.05  # part above a reading that is not surely within the limit, for every such reading, up to its bound
 _SCATTER = 0.05  # part by which a network may be faster than corrected predictions say; then searches give up
 
 Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
@@ -120,10 +121,13 @@ def _correction(
     """What predictions are to be multiplied by after these networks were not surely within the limit.
 
     The median ratio of those that are surely too slow; of the others, by their upper bounds: even a right prediction,
-    if it is just below the limit, is not surely below it when it is measured.
+    if it is just below the limit, is not surely below it when it is measured. But a bound may be far off because the
+    machine was restless for some seconds, so it counts by a step above the reading only, for every such reading.
     """
     slow = [known.latency_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms > limit_ms]
-    unsure = [known.upper_ms / predict_ms(one) for one, known in readings.items() if known.lower_ms <= limit_ms]
+    near = {one: known for one, known in readings.items() if known.lower_ms <= limit_ms}
+    most = _STEP ** len(near)
+    unsure = [min(known.upper_ms, known.latency_ms * most) / predict_ms(one) for one, known in near.items()]
     return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)])
 
 

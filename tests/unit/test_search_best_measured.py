@@ -1,5 +1,6 @@
 """Searching on until the limit is kept when it is measured: with everything known, what comes out is known, too."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
@@ -114,6 +115,24 @@ def test_one_that_takes_far_longer_than_predicted_does_not_rule_out_the_fastest(
     else:
         with pytest.raises(SearchError, match=r"\(2 measured, 0 failed\) .* 1\.10 times their prediction"):
             world.search()
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("restless", [1, 2])
+def test_some_restless_seconds_do_not_rule_out_everything(seed: int, restless: int) -> None:
+    """The first readings are right, but anything up to three times as much is possible; then the machine is calm."""
+    world = World(seed, lambda rng, architecture: 1.0, interval=0.02)
+    calm = world.read
+
+    def read(architecture: Architecture) -> Reading:
+        reading = calm(architecture)
+        if len(world.read_ones) > restless:
+            return reading
+        return dataclasses.replace(reading, lower_ms=reading.latency_ms / 3, upper_ms=reading.latency_ms * 3)
+
+    world.read = read  # type: ignore[method-assign]
+    world.search()
+    assert len(world.read_ones) <= restless + 2
 
 
 def test_another_error_of_the_search_is_not_taken_for_that() -> None:
