@@ -145,10 +145,13 @@ def _anchor_picture(run: Run, latency: LatencyData, anchor_ms: FloatArray) -> Pi
 
     caption = (
         f"The same network, timed beside every row: median {milliseconds(median)} ms, 5 % to 95 % of the rows "
-        f"{milliseconds(low)} to {milliseconds(high)} ms. This pace is taken out of the latencies."
+        f"{milliseconds(low)} to {milliseconds(high)} ms. This pace is taken out of the latencies"
     )
+    if latency.data.pace is not None:
+        follows = 100 * float(latency.data.pace.exponent(0.5))
+        caption += f"; networks of half its time follow {follows:.0f} % of its changes"
     name = f"anchor-{run.key}"
-    return chart(name, "The machine's pace", "Time of the anchor network over the measuring.", draw, caption)
+    return chart(name, "The machine's pace", "Time of the anchor network over the measuring.", draw, f"{caption}.")
 
 
 def _residuals(run: Run, latency: LatencyData, findings: Findings) -> Picture:
