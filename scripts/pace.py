@@ -8,25 +8,25 @@ the anchor's changes taken away in full, and as far as the lag says that is lear
     python scripts/pace.py turns --predictor runs/multi30k/predictor --minutes 7 ARCHITECTURE.json [...]
 
 measures networks beside the anchor, eight turns each time, one network after the other until the time is over. How much
-a network's latency changes, by its standard deviation, says which of the three ways is right. Nothing else should run
+a network's latency changes, by its standard deviation, is what each of the three ways leaves. Nothing else should run
 on the machine.
 """
 
 import argparse
-import csv
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from running import run_experiment
 
 from hat import Architecture
+from hat.errors import DataError
 from hat.latency.cost_model import CostModelOptions, fit_cost_model
 from hat.latency.dataset import LatencyDataset
-from hat.latency.measure import AnchoredTimer, random_model
-from hat.latency.pace import Pace, fit_pace
+from hat.latency.measure import RUNS_PER_TURN, AnchoredTimer, random_model
+from hat.latency.pace import Pace
+from hat.latency.pace_fitting import fit_pace
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.rows import FloatArray, Rows
 
@@ -48,8 +48,8 @@ def main() -> None:
     turns.add_argument("architectures", nargs="+", metavar="ARCHITECTURE.json")
     args = parser.parse_args()
     if args.mode == "rows":
-        print("| data set | rows | anchor's changes % | lag | MAPE % by the clock | followed in full | with the lag |")
-        print("|---|---|---|---|---|---|---|")
+        print("| data set | rows | anchor's changes % | lag | scatter | MAPE % by the clock | in full | with the lag |")
+        print("|---|---|---|---|---|---|---|---|")
         for path in args.datasets:
             print(cross_validated(path), flush=True)
         return
@@ -58,16 +58,14 @@ def main() -> None:
 
 def cross_validated(path: str) -> str:
     """The table's line of one data set."""
-    features = LatencyDataset.load(path).features  # it checks the file, too
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    now_ms, anchor_now_ms = (
-        np.array([float(row[name]) for row in table]) for name in ("latency_mean_total", "anchor_ms")
-    )
+    data = LatencyDataset.load(path)
+    if data.clock is None or data.pace is None:
+        raise DataError(f"{path}: must have been measured beside an anchor, has no column anchor_ms.")
+    features, now_ms, anchor_now_ms = data.features, data.clock.total_ms, data.clock.anchor_ms
     errors: list[list[FloatArray]] = [[], [], []]
     for seed in range(REPEATS):
-        for test in np.array_split(np.random.default_rng(seed).permutation(len(table)), FOLDS):
-            train = np.setdiff1d(np.arange(len(table)), test)
+        for test in np.array_split(np.random.default_rng(seed).permutation(len(data)), FOLDS):
+            train = np.setdiff1d(np.arange(len(data)), test)
             learnt = fit_pace(features[train], now_ms[train], anchor_now_ms[train])
             full = Pace(learnt.anchor_ms)
             for way, factor in zip(errors, factors(full, learnt, now_ms, anchor_now_ms), strict=True):
@@ -75,8 +73,8 @@ def cross_validated(path: str) -> str:
                 model = fit_cost_model(Rows(features[train], same_pace_ms[train]), CostModelOptions())
                 way.append(np.abs(model.predict_ms(features[test]) / same_pace_ms[test] - 1))
     mapes = " | ".join(f"{100 * np.concatenate(way).mean():.2f}" for way in errors)
-    changes, lag = np.log(anchor_now_ms).std(), fit_pace(features, now_ms, anchor_now_ms).lag
-    return f"| {path} | {len(table)} | {100 * changes:.1f} | {lag:.2f} | {mapes} |"
+    changes = 100 * np.log(anchor_now_ms).std()
+    return f"| {path} | {len(data)} | {changes:.1f} | {data.pace.lag:.2f} | {data.pace.scatter:.2f} | {mapes} |"
 
 
 def factors(full: Pace, learnt: Pace, now_ms: FloatArray, anchor_now_ms: FloatArray) -> tuple[FloatArray, ...]:
@@ -96,7 +94,7 @@ def timed_in_turn(predictor: LatencyPredictor, paths: Sequence[str], seconds: fl
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for net, known in zip(nets, turns, strict=True):
-            timed = timer.time(net, 3 * TURNS, 3 * TURNS)
+            timed = timer.time(net, RUNS_PER_TURN * TURNS, RUNS_PER_TURN * TURNS)
             known.append((timed.sample.total.mean_ms, timed.anchor_ms))
     lines = [
         "| network | measurements | median ms | changes % by the clock | followed in full | with the lag |",

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from hat.errors import HatError
+
 STARTED = time.monotonic()
 
 
@@ -55,9 +57,12 @@ def two_at_a_time(calls: Iterable[Callable[[], object]]) -> None:
 
 
 def run_experiment(name: str, main: Callable[[], None]) -> None:
-    """Run ``main``; Ctrl-C ends it with one line and status 130."""
+    """Run ``main``; bad input ends it with one line and status 2, Ctrl-C with one and status 130."""
     try:
         main()
+    except HatError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"{name}: interrupted.", file=sys.stderr)
         sys.exit(130)

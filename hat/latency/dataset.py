@@ -22,7 +22,8 @@ from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
 from hat.latency.csv_lines import number_of, values_of
-from hat.latency.pace import Pace, fit_pace
+from hat.latency.pace import Pace
+from hat.latency.pace_fitting import fit_pace
 from hat.latency.rows import FloatArray
 from hat.latency.statistics import LatencySample, Statistic
 from hat.space import Architecture
@@ -72,6 +73,16 @@ class Split:
 
 
 @dataclass(frozen=True)
+class ClockTimes:
+    """Times as they were measured, at whatever pace."""
+
+    total_ms: FloatArray
+    """Shape (n,): of the rows' networks."""
+    anchor_ms: FloatArray
+    """Shape (n,): of the anchor, timed in turn with each."""
+
+
+@dataclass(frozen=True)
 class LatencyDataset:
     """Measured latencies of n architectures.
 
@@ -94,6 +105,8 @@ class LatencyDataset:
     pace: Pace | None
     """The median pace of all rows, and how networks follow its changes, learnt from all rows; None where no anchor was
     timed, as in the public files."""
+    clock: ClockTimes | None = None
+    """What ``pace`` was learnt from; None where it is."""
     p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
     """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
@@ -148,12 +161,12 @@ class LatencyDataset:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
         table = np.array(numbers, dtype=np.float64)
         feature_table, now_ms = table[:, : len(FEATURE_NAMES)], table[:, len(FEATURE_NAMES) :]
-        pace, factor = None, np.ones(len(lines))
+        clock, pace, factor = None, None, np.ones(len(lines))
         if anchor_ms:
             _check_anchors(anchor_ms, [number for number, _ in lines], path)
-            total_ms = now_ms[:, 0] + now_ms[:, 1]
-            pace = fit_pace(feature_table, total_ms, np.array(anchor_ms))
-            factor = pace.factor(total_ms, np.array(anchor_ms))
+            clock = ClockTimes(now_ms[:, 0] + now_ms[:, 1], np.array(anchor_ms))
+            pace = fit_pace(feature_table, clock.total_ms, clock.anchor_ms)
+            factor = pace.factor(clock.total_ms, clock.anchor_ms)
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = (now_ms * factor[:, None]).T
         return cls(
             features=feature_table,
@@ -163,6 +176,7 @@ class LatencyDataset:
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
             pace=pace,
+            clock=clock,
             p90_ms={target: np.array(column) * factor for target, column in percentiles.items()},
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from hat.errors import DataError
 from hat.latency.cost_model import CostModelOptions, fit_cost_model
 from hat.latency.rows import FloatArray, Rows
+from hat.latency.statistics import robust_deviation
 
 WINDOW = 15
 """Rows whose median tells whether a single row is far off, or many in turn are: no single outlier moves it."""
@@ -94,7 +95,7 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
         model = fit_cost_model(Rows(features, latency_ms / np.exp(pace)), CostModelOptions())
         off = np.log(latency_ms / model.predict_ms(features))
         # From neighbours: where many rows are shifted, their shift would be taken for noise.
-        noise = max(_noise(np.diff(off)) / 2**0.5, 1e-9)
+        noise = max(robust_deviation(np.diff(off)) / 2**0.5, 1e-9)
         before, cuts = cuts, _cuts(off, noise)
         pace = np.concatenate([np.full(end - first, np.median(off[first:end])) for first, end in pairwise(cuts)])
         shift = float(np.log1p(max(LEAST_SHIFT, NOISE_TIMES * noise)))
@@ -105,7 +106,7 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
     side = np.where(np.abs(pace) > shift, np.sign(pace), 0)
     edges = [0, *(np.flatnonzero(np.diff(side)) + 1).tolist(), len(side)]
     runs = [(first, end) for first, end in pairwise(edges) if side[first] != 0]
-    noise = _noise(off[side == 0])
+    noise = robust_deviation(off[side == 0])
     outlying = (side == 0) & (np.abs(off) > max(OUTLIER * noise, _LEAST_OUTLIER))
     return Findings(
         rows=len(off),
@@ -113,11 +114,6 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
         shifted=tuple(ShiftedRun(first, end - 1, _percent(float(np.median(off[first:end])))) for first, end in runs),
         outliers=tuple(Outlier(int(row), _percent(float(off[row]))) for row in np.flatnonzero(outlying)),
     )
-
-
-def _noise(off: FloatArray) -> float:
-    """Standard deviation around zero, from the median."""
-    return 1.4826 * float(np.median(np.abs(off)))
 
 
 def _common(pace: FloatArray, width: float) -> float:

@@ -17,7 +17,7 @@ from hat.errors import DataError
 from hat.latency.cost_model import TERM_NAMES, CostModel
 from hat.latency.dataset import Target
 from hat.latency.mlp import MLP, Normalisation
-from hat.latency.pace import Pace
+from hat.latency.pace import MOST_LAG, MOST_SCATTER, Pace
 from hat.latency.rows import FloatArray
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import Statistic
@@ -26,6 +26,7 @@ from hat.space.encoding import FEATURE_NAMES, features
 
 PREDICTOR_FILE = "predictor.json"
 WEIGHTS_FILE = "model.safetensors"
+_FORMAT_BEFORE = "hat.predictor/1"
 
 _TenNumbers = Annotated[tuple[float, ...], Field(min_length=len(FEATURE_NAMES), max_length=len(FEATURE_NAMES))]
 _TenScales = Annotated[
@@ -56,8 +57,8 @@ class _Feature(Section):
 
 class _PaceFile(Section):
     anchor_ms: float = Field(ge=1e-6, le=1e9)
-    lag: float = Field(ge=0)
-    scatter: float = Field(ge=0)
+    lag: float = Field(ge=0, le=MOST_LAG)
+    scatter: float = Field(ge=0, le=MOST_SCATTER)
 
 
 class _PredictorFile(Section):
@@ -203,8 +204,14 @@ class LatencyPredictor:
     def load(cls, folder: str | Path) -> "LatencyPredictor":
         """Read a folder that :meth:`save` wrote; it predicts the same numbers. Raises DataError naming the file."""
         path = Path(folder) / PREDICTOR_FILE
+        values = read_json(path, "a latency predictor")
+        if values.get("format") == _FORMAT_BEFORE:
+            raise DataError(
+                f"{path}: was written by an earlier version; train it again with hat-train-predictor, from the same "
+                "data set (nothing needs to be measured anew)."
+            )
         try:
-            file = _PredictorFile.model_validate(read_json(path, "a latency predictor"))
+            file = _PredictorFile.model_validate(values)
         except ValidationError as error:
             raise DataError(f"{path}: {describe_validation_error(_PredictorFile, error)}.") from None
         names = tuple(feature.name for feature in file.features)

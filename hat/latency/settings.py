@@ -70,8 +70,8 @@ class LatencySettings(CallSettings):
     """As in the model to ship."""
     anchor_tolerance: float | None = Field(default=0.2, gt=0)
     """Rows of a data set whose anchor took more or less time than the median of all by more than this part are measured
-    anew after the others, twice at most; null keeps them as they are. The anchor takes smaller changes of the machine's
-    pace out well; stretches in which a machine is throttled or loaded lie 22 to 42 % off in the public data sets."""
+    anew after the others, twice at most; null keeps them as they are. The anchor tells smaller changes of the machine's
+    pace well enough; stretches in which a machine is throttled or loaded lie 22 to 42 % off in the public data sets."""
 
 
 class DeviceRecord(Section):

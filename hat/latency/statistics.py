@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 Statistic = Literal["mean", "p90"]
 """What stands for many runs: their trimmed mean, or their 90th percentile."""
@@ -55,6 +56,11 @@ class TimeStatistics:
             p99_ms=float(np.percentile(times_ms, 99)),
             standard_error_ms=error_ms,
         )
+
+
+def robust_deviation(off: npt.NDArray[np.float64]) -> float:
+    """Standard deviation around zero of normal errors, from their median size: some large ones do not change it."""
+    return 1.4826 * float(np.median(np.abs(off)))
 
 
 def trim(times_ms: Sequence[float]) -> list[float]:

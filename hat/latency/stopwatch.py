@@ -28,9 +28,12 @@ class _Look:
     """One measurement."""
 
     latency_ms: float
+    lowest_ms: float
+    """What the latency may be, at least, as networks differ in how they follow the machine's pace..."""
+    highest_ms: float
+    """... and at most."""
     now_ms: float
-    margin: float
-    """How many times the latency may be too low or too high for having been measured at another pace."""
+    slowdown: float | None
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,19 @@ class Reading:
     """What it is not above, likewise."""
     now_ms: float
     """As it is now."""
+    slowdown: float | None = None
+    """How many times as long as at the data set's pace the anchor takes now; None where no anchor tells."""
 
     @classmethod
     def of(cls, looks: Sequence[_Look]) -> "Reading":
         """The reading of several looks; the medians count."""
+        slowdowns = [look.slowdown for look in looks if look.slowdown is not None]
         return cls(
             latency_ms=statistics.median(look.latency_ms for look in looks),
-            lower_ms=-upper_bound([-look.latency_ms / look.margin for look in looks], _CONFIDENCE_EACH),
-            upper_ms=upper_bound([look.latency_ms * look.margin for look in looks], _CONFIDENCE_EACH),
+            lower_ms=_lower_bound([look.lowest_ms for look in looks]),
+            upper_ms=upper_bound([look.highest_ms for look in looks], _CONFIDENCE_EACH),
             now_ms=statistics.median(look.now_ms for look in looks),
+            slowdown=statistics.median(slowdowns) if slowdowns else None,
         )
 
 
@@ -88,7 +95,7 @@ class Stopwatch:
         Args:
             net: the model.
             limit_ms: looks again, for a part of the runs each time, until it is sure on which side of this the latency
-                is, ``LOOKS[-1]`` times at most; None looks once, for all runs.
+                is, or that further looks would not tell, ``LOOKS[-1]`` times at most; None looks once, for all runs.
         """
         if limit_ms is None:
             return Reading.of([self._look(net, max(self.device.settings.runs, self._least_runs()))])
@@ -99,7 +106,7 @@ class Stopwatch:
         for number in LOOKS:
             looks += [self._look(net, runs) for _ in range(number - len(looks))]
             reading = Reading.of(looks)
-            if not reading.lower_ms <= limit_ms < reading.upper_ms:
+            if not reading.lower_ms <= limit_ms < reading.upper_ms or _in_vain(looks, limit_ms):
                 break
         return reading
 
@@ -108,12 +115,14 @@ class Stopwatch:
         if self._timer is None or self._pace is None:
             numbers = {"runs": runs, "least_runs": min(runs, self._least_runs())}
             now_ms = self._value(measure(net, self.device.settings.model_copy(update=numbers)))
-            return _Look(now_ms, now_ms, margin=1.0)
+            return _Look(now_ms, now_ms, now_ms, now_ms, slowdown=None)
         timed = self._timer.time(net, runs, min(runs, self._least_runs()))
         now_ms = self._value(timed.sample)
         # As a data set's rows are brought to its pace: by the mean, whichever statistic is asked for.
-        factor = self._pace.factor(timed.sample.total.mean_ms, timed.anchor_ms)
-        return _Look(now_ms * factor, now_ms, self._pace.margin(timed.anchor_ms))
+        mean_ms, anchor_ms = timed.sample.total.mean_ms, timed.anchor_ms
+        lowest, highest = self._pace.bounds(mean_ms, anchor_ms)
+        latency_ms = now_ms * float(self._pace.factor(mean_ms, anchor_ms))
+        return _Look(latency_ms, now_ms * lowest, now_ms * highest, now_ms, anchor_ms / self._pace.anchor_ms)
 
     def _least_runs(self) -> int:
         """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""
@@ -127,6 +136,17 @@ class Stopwatch:
     def knows_pace(self) -> bool:
         """Whether an anchor tells the data set's pace; else latencies are as they are now."""
         return self._timer is not None
+
+
+def _in_vain(looks: Sequence[_Look], limit_ms: float) -> bool:
+    """Whether the limit surely lies between what the latency may be at least and at most: further looks do not tell."""
+    at_least_ms = upper_bound([look.lowest_ms for look in looks], _CONFIDENCE_EACH)
+    at_most_ms = _lower_bound([look.highest_ms for look in looks])
+    return at_least_ms <= limit_ms < at_most_ms
+
+
+def _lower_bound(values: Sequence[float]) -> float:
+    return -upper_bound([-value for value in values], _CONFIDENCE_EACH)
 
 
 def upper_bound(values: Sequence[float], confidence: float) -> float:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
 _STEP = 1.05  # part above a reading that is not surely within the limit, for every such reading, up to its bound
-_SCATTER = 0.05  # part by which a network may be faster than corrected predictions say; then searches give up
+_FASTER = 0.05  # part by which a network may be faster than corrected predictions say; then searches give up
 
 Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
 """Searches with a function for latencies, beginning with what is known already; returns what it found, best first."""
@@ -52,22 +52,22 @@ def search_and_measure(
     """
     readings: dict[Architecture, Reading] = {}
     failed: set[Architecture] = set()
-    ratio, scatter = 1.0, 0.0
+    ratio, faster = 1.0, 0.0
 
     def corrected_ms(architecture: Architecture) -> float:
         if architecture in failed:
             return math.inf
         known = readings.get(architecture)
-        return predict_ms(architecture) * max(1.0, ratio * (1 - scatter)) if known is None else known.upper_ms
+        return predict_ms(architecture) * max(1.0, ratio * (1 - faster)) if known is None else known.upper_ms
 
     def find_more(known: Sequence[Candidate]) -> list[Candidate]:
-        nonlocal scatter
+        nonlocal faster
         try:
             return find(corrected_ms, known)
         except InfeasibleError:
-            if scatter:
+            if faster:
                 return []
-            scatter = _SCATTER
+            faster = _FASTER
             return find_more(known)
 
     ranking = find(corrected_ms, ())
@@ -101,10 +101,13 @@ def _why_none(
             "or set measure: false for a predicted latency only."
         )
     taken = statistics.median(known.latency_ms / predict_ms(one) for one, known in readings.items())
+    bound = statistics.median(known.upper_ms / predict_ms(one) for one, known in readings.items())
+    slowdowns = [known.slowdown for known in readings.values() if known.slowdown is not None]
+    slowdown = f"; the machine takes {statistics.median(slowdowns):.2f} times as long as then" if slowdowns else ""
     return (
         f"none of the best candidates ({len(readings)} measured, {len(failed)} failed) surely runs within "
-        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction, and others hardly take less; is the "
-        "machine busy? Measure a new data set, or raise the limit."
+        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction, surely at most {bound:.2f} times, and "
+        f"others hardly take less{slowdown}. Is it busy? Measure a new data set, or raise the limit."
     )
 
 
@@ -170,20 +173,20 @@ def device_name(device: DeviceRecord) -> str:
     return device.gpu or device.machine
 
 
-def measured_facts(reading: Reading, slowdown: float | None, limit_ms: float) -> dict[str, Any]:
+def measured_facts(reading: Reading, limit_ms: float) -> dict[str, Any]:
     """What ``found`` says of the measurement; warns where the machine's pace is another than the predictor's."""
-    if slowdown is not None and abs(slowdown - 1) > _OTHER_PACE:
+    if reading.slowdown is not None and abs(reading.slowdown - 1) > _OTHER_PACE:
         kept = "keeps" if reading.now_ms <= limit_ms else "does not keep"
         logger.warning(
-            "this network now takes %.2f times as long as when the predictor's data were measured; its latency is "
-            "given as it was then. Now it is %.4g ms, which %s the limit.", slowdown, reading.now_ms, kept,
+            "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is "
+            "given as it was then. Now it is %.4g ms, which %s the limit.", reading.slowdown, reading.now_ms, kept,
         )  # fmt: skip
     return {
         "latency_is": "measured",
         "measured_ms": round(reading.latency_ms, 3),
         "measured_upper_ms": round(reading.upper_ms, 3),
         "measured_now_ms": round(reading.now_ms, 3),
-        "slowdown": slowdown,
+        "slowdown": None if reading.slowdown is None else round(reading.slowdown, 3),
     }
 
 

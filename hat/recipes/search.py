@@ -182,11 +182,8 @@ def _best_measured(ready: _Ready, find: Find) -> tuple[Candidate, dict[str, Any]
         config.latency_limit_ms,
         config.measured_candidates,
     )
-    slowdown = None
-    if stopwatch is not None and stopwatch.knows_pace:
-        slowdown = round(reading.now_ms / reading.latency_ms, 3)
     device = None if stopwatch is None else device_name(stopwatch.device)
-    return best, {"device": device, **measured_facts(reading, slowdown, config.latency_limit_ms)}
+    return best, {"device": device, **measured_facts(reading, config.latency_limit_ms)}
 
 
 def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, Any]) -> Path:

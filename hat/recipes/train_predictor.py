@@ -109,8 +109,8 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
         logger.info("left out %d of %d rows that were measured under other conditions", len(flagged), len(rows))
     if data.pace is not None:
         logger.info(
-            "at the pace at which the anchor takes %.4g ms; networks of half its time follow %.0f %% of its changes",
-            data.pace.anchor_ms, 100 * data.pace.exponent(0.5),
+            "latencies are at the pace at which the anchor takes %.4g ms; networks of half its time follow %.0f %% of "
+            "its changes", data.pace.anchor_ms, 100 * data.pace.exponent(0.5),
         )  # fmt: skip
     of = "" if config.statistic == "mean" else f" of the {config.statistic}"
     logger.info("%s%s, trained on %d rows | %s", kind, of, len(split.train), told)

@@ -27,8 +27,6 @@ class LatencyData:
     data: LatencyDataset
     findings: Findings | None
     """None where there are too few rows to tell."""
-    anchor_ms: FloatArray | None
-    """Shape (n,): what the anchor took beside every row, as it was measured."""
     minutes: FloatArray | None
     """Shape (n,): when rows were measured, after the first; None where the file does not say."""
 
@@ -47,7 +45,7 @@ def _read(run: Run) -> LatencyData | None:
         findings = check_latencies(data.features, data.latency_ms())
     except DataError:  # too few rows
         findings = None
-    return LatencyData(data, findings, *_anchor(path, len(data)))
+    return LatencyData(data, findings, _minutes(path, len(data)))
 
 
 def off_percent(data: LatencyDataset, findings: Findings) -> FloatArray:
@@ -62,17 +60,13 @@ def off_percent(data: LatencyDataset, findings: Findings) -> FloatArray:
     return np.asarray(100 * np.expm1(off - np.median(off[calm])))
 
 
-def _anchor(path: Path, rows: int) -> tuple[FloatArray | None, FloatArray | None]:
-    """What the anchor took beside every row, and when that was, where the file says so."""
-    # The data set has checked the file, line by line; it gives latencies without what the anchor took.
+def _minutes(path: Path, rows: int) -> FloatArray | None:
+    """When every row was measured, where the file says so."""
     lines = csv.DictReader(io.StringIO(read_text(path, "a latency data set (CSV)").removeprefix("\ufeff")))
     table = [row for row in lines if any(row.values())][:rows]  # without a torn last line
     columns = {name.strip(): name for name in lines.fieldnames or ()}
-    if "anchor_ms" not in columns or len(table) != rows:
-        return None, None
-    anchor_ms = np.array([float(row[columns["anchor_ms"]]) for row in table])
     try:
         times = [datetime.strptime(row[columns["time"]], "%Y-%m-%dT%H:%M:%SZ").timestamp() for row in table]
     except (KeyError, ValueError):
-        return anchor_ms, None
-    return anchor_ms, (np.array(times) - times[0]) / 60
+        return None
+    return (np.array(times) - times[0]) / 60 if len(times) == rows else None

@@ -1,14 +1,17 @@
 """Latency CSVs and device records: what damaged and foreign files are told."""
 
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hat.errors import DataError
 from hat.latency.dataset import LATENCY_COLUMNS, OWN_COLUMNS, PUBLIC_COLUMNS, LatencyDataset, LatencyWriter
+from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
 from hat.space import SearchSpace
@@ -65,6 +68,25 @@ def test_the_pace_of_the_machine_is_taken_out(tmp_path: Path) -> None:
     assert data.pace is not None and (data.pace.anchor_ms, data.pace.lag) == (30, 0)
     assert data.encoder_ms.tolist() == [10.5] * 3 and data.decoder_ms.tolist() == [100.25] * 3
     assert data.encoder_std_ms.tolist() == [0.5] * 3 and data.decoder_std_ms.tolist() == [2.0] * 3
+
+
+def test_small_networks_follow_the_pace_less_as_the_rows_tell(tmp_path: Path) -> None:
+    """Of a row, everything is brought to the pace alike, by its own total."""
+    path, rng, generator = tmp_path / "latency.csv", random.Random(1), np.random.default_rng(1)
+    writer = LatencyWriter(path)
+    for _ in range(60):
+        architecture = SPACE.sample(rng)
+        slower = math.exp(generator.normal(0, 0.2))
+        true_ms = 2.0 * len(architecture.decoder.layers)  # 2 to 12 ms, the anchor 12
+        now = slower ** float(Pace(12.0, lag=0.5).exponent(true_ms / 12.0))
+        runs = [(now * 0.3 * true_ms * off, now * true_ms * off) for off in (0.9, 1.0, 1.1)]
+        writer.append(architecture, LatencySample.of_runs(runs), anchor_ms=12.0 * slower)
+    data = LatencyDataset.load(path)
+    assert data.pace is not None and data.pace.lag == pytest.approx(0.5, abs=0.05)
+    true_ms_ = 2.0 * data.features[:, FEATURE_NAMES.index("decoder_layer_num")] * data.pace.anchor_ms / 12.0
+    assert data.latency_ms() / true_ms_ == pytest.approx(np.full(60, (data.latency_ms() / true_ms_).mean()), rel=0.02)
+    for values in (data.encoder_ms, data.encoder_std_ms, data.decoder_std_ms, data.latency_ms(statistic="p90")):
+        assert values / data.latency_ms() == pytest.approx(np.full(60, (values / data.latency_ms())[0]))
 
 
 def test_percentiles_follow_the_pace_as_the_means_do(tmp_path: Path) -> None:

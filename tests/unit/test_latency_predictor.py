@@ -213,6 +213,10 @@ def with_weights(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
         (with_json(lambda values: values.update(kind="magic")), r"predictor.json: kind: must be .*, is 'magic'"),
         (with_json(lambda values: values.update(kind="structured")), r"predictor.json: .*structured must be there"),
         (with_json(lambda values: values.update(format="hat.predictor/9")), r"predictor.json: format"),
+        (
+            with_json(lambda values: values.update(format="hat.predictor/1", anchor_ms=9)),
+            r"predictor.json: was written by an earlier version; train it again with hat-train-predictor",
+        ),
         (with_json(lambda values: values.pop("mlp")), r"predictor.json: .*mlp must be there"),
         (
             with_json(lambda values: values.update(structured=COSTS)),

@@ -1,0 +1,80 @@
+"""Learning from a data set how its networks followed the machine's pace. No torch."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hat.latency.cost_model import CostModelOptions, fit_cost_model
+from hat.latency.pace import MOST_LAG, MOST_SCATTER, Pace
+from hat.latency.rows import FloatArray, Rows
+from hat.latency.statistics import robust_deviation
+
+LEAST_ROWS = 20
+"""Fewer tell nothing: a cost model has about as many terms."""
+_ROUNDS = 8
+_FREEDOM = 3.0
+"""Of the Student t distribution that errors are taken to have, as in the cost model."""
+_USUAL_LAG = 1.0
+"""What lags are like, and..."""
+_USUAL_SCATTER = 0.2
+"""... what scatters are like, before any row has told: widths of half-normal distributions."""
+
+
+def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray) -> Pace:
+    """The median pace of a data set's rows, and how far their networks followed its changes.
+
+    In turns: a cost model is fitted to the rows at one pace; what each row fell short of the anchor's change is
+    regressed on what it would for a lag of 1, which gives a better lag, and that brings the rows to one pace.
+
+    The anchor's time has an error of its own, which no network follows: it looks like a lag, and is not one. Its square
+    is taken to be half of that of what is left unexplained, as the error of a ratio comes from two times; so much is
+    taken off, and added to the squares of the changes: the lag is held at 0 where they are no larger. It is
+    rather too small than too large, then, and 0 where the machine kept its pace, or with fewer than 20 rows.
+
+    Args:
+        features: shape (n, 10).
+        now_ms: total latencies as they were measured, shape (n,).
+        anchor_now_ms: those of the anchor, timed in turn with each row's network, shape (n,).
+    """
+    pace = Pace(float(np.median(anchor_now_ms)))
+    if len(now_ms) < LEAST_ROWS:
+        return replace(pace, scatter=_scatter(np.zeros(0), np.zeros(0), noise=1.0))
+    change = np.log(anchor_now_ms) - np.log(pace.anchor_ms)
+    for _ in range(_ROUNDS):
+        expected_ms, error, noise = _explained(pace, features, now_ms, anchor_now_ms)
+        weights = (_FREEDOM + 1) / (_FREEDOM + (error / noise) ** 2)
+        short = change - (np.log(now_ms) - np.log(expected_ms))
+        smaller = np.maximum(np.log(pace.anchor_ms) - np.log(expected_ms), 0.0)
+        if pace.lag > 0:  # a network that does not follow at all falls short by no more than the change
+            smaller = np.minimum(smaller, 1 / pace.lag)
+        products = (weights * smaller * (change * short - noise**2 / 2)).sum()
+        squares = (weights * smaller**2 * (change**2 + noise**2 / 2)).sum() + (noise / _USUAL_LAG) ** 2
+        pace = replace(pace, lag=float(np.clip(products / squares, 0.0, MOST_LAG)))
+    _, error, noise = _explained(pace, features, now_ms, anchor_now_ms)
+    return replace(pace, scatter=_scatter(error, change, noise))
+
+
+def _explained(
+    pace: Pace, features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """What a cost model expects of every row at one pace, (n,), the logarithmic errors, (n,), and their deviation."""
+    same_pace_ms = now_ms * pace.factor(now_ms, anchor_now_ms)
+    expected_ms = fit_cost_model(Rows(features, same_pace_ms), CostModelOptions()).predict_ms(features)
+    error = np.log(same_pace_ms) - np.log(expected_ms)
+    return expected_ms, error, max(robust_deviation(error), 1e-6)
+
+
+def _scatter(error: FloatArray, change: FloatArray, noise: float) -> float:
+    """What is to be expected of the scatter after the rows' errors, which it makes grow with the anchor's changes.
+
+    The mean over a grid of scatters, by their likelihood with the noise that suits each best and what is usual; without
+    rows, or where all were measured at one pace, that of what is usual.
+    """
+    scatters, noises = np.linspace(0.0, MOST_SCATTER, 21), noise * np.geomspace(0.2, 2.0, 40)
+    # The anchor's error is a part of its change, and of the row's error: that grows together, too.
+    of_change = min(1.0, noise**2 / 2 / max(float((change**2).sum()) / max(len(change), 1), 1e-12))
+    squares = noises[:, None, None] ** 2 + (scatters[:, None] ** 2 + of_change**2) * change**2  # (40, 21, n)
+    likelihood = -0.5 * np.log(squares) - 0.5 * (_FREEDOM + 1) * np.log1p(error**2 / squares / _FREEDOM)
+    log_weights = likelihood.sum(axis=2).max(axis=0) - 0.5 * (scatters / _USUAL_SCATTER) ** 2
+    weights = np.exp(log_weights - log_weights.max())
+    return float((weights * scatters).sum() / weights.sum())
