@@ -7,9 +7,9 @@ the anchor's changes taken away in full, and as far as the lag says that is lear
 
     python scripts/pace.py turns --predictor runs/multi30k/predictor --minutes 7 ARCHITECTURE.json [...]
 
-measures networks beside the anchor, eight turns each time, one network after the other until the time is over. How much
-a network's latency changes, by its standard deviation, is what each of the three ways leaves. Nothing else should run
-on the machine.
+measures networks beside the anchor, eight turns each time, one network after the other until the time is over, and
+prints the standard deviations of each network's latency that each of the three ways leaves. Nothing else should run on
+the machine.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
         for path in args.datasets:
             print(cross_validated(path), flush=True)
         return
-    print(timed_in_turn(LatencyPredictor.load(args.predictor), args.architectures, 60 * args.minutes))
+    print(timed_in_turn(args.predictor, args.architectures, 60 * args.minutes))
 
 
 def cross_validated(path: str) -> str:
@@ -82,17 +82,17 @@ def factors(full: Pace, learnt: Pace, now_ms: FloatArray, anchor_now_ms: FloatAr
     return np.ones(len(now_ms)), full.factor(now_ms, anchor_now_ms), learnt.factor(now_ms, anchor_now_ms)
 
 
-def timed_in_turn(predictor: LatencyPredictor, paths: Sequence[str], seconds: float) -> str:
-    """The table of all networks."""
-    assert predictor.device is not None, "its data set was measured here"
-    assert predictor.device.anchor is not None, "its data set was measured beside an anchor"
-    assert predictor.pace is not None, "likewise"
+def timed_in_turn(folder: str, paths: Sequence[str], seconds: float) -> str:
+    """The table of all networks, each measured once at least."""
+    predictor = LatencyPredictor.load(folder)
+    if predictor.device is None or predictor.device.anchor is None or predictor.pace is None:
+        raise DataError(f"{folder}: must be of a data set that was measured beside an anchor, is not.")
     settings = predictor.device.settings
     timer = AnchoredTimer(predictor.device.anchor, settings)
     nets = [random_model(Architecture.from_json(path), settings) for path in paths]
     turns: list[list[tuple[float, float]]] = [[] for _ in nets]
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not turns[-1] or time.monotonic() < end:
         for net, known in zip(nets, turns, strict=True):
             timed = timer.time(net, RUNS_PER_TURN * TURNS, RUNS_PER_TURN * TURNS)
             known.append((timed.sample.total.mean_ms, timed.anchor_ms))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from hat.errors import HatError
+from hat.cli.command import run_guarded
 
 STARTED = time.monotonic()
 
@@ -58,11 +58,4 @@ def two_at_a_time(calls: Iterable[Callable[[], object]]) -> None:
 
 def run_experiment(name: str, main: Callable[[], None]) -> None:
     """Run ``main``; bad input ends it with one line and status 2, Ctrl-C with one and status 130."""
-    try:
-        main()
-    except HatError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted.", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(run_guarded(name, main))

@@ -9,6 +9,8 @@ import argparse
 import statistics
 from collections.abc import Sequence
 
+from running import run_experiment
+
 from hat import Architecture, Transformer
 from hat.latency.measure import random_model
 from hat.latency.predictor import LatencyPredictor
@@ -44,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_experiment("timing", main)

@@ -106,7 +106,7 @@ class LatencyDataset:
     """The median pace of all rows, and how networks follow its changes, learnt from all rows; None where no anchor was
     timed, as in the public files."""
     clock: ClockTimes | None = None
-    """What ``pace`` was learnt from; None where it is."""
+    """What ``pace`` was learnt from; None where that is None."""
     p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
     """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
@@ -342,8 +342,9 @@ def _read_lines(path: Path, unfinished: bool = False) -> tuple[list[str], list[t
 def _numbers(row: dict[str, str], where: str) -> list[float]:
     """The features and latencies of a row: features and the mean of the whole above 0, all others at least 0."""
     numbers = [_number(row, name, where) for name in PUBLIC_COLUMNS]
-    if numbers[len(FEATURE_NAMES)] + numbers[len(FEATURE_NAMES) + 1] == 0:
-        raise DataError(f"{where}: latency_mean_encoder and latency_mean_decoder must not both be 0.")
+    total_ms = numbers[len(FEATURE_NAMES)] + numbers[len(FEATURE_NAMES) + 1]
+    if total_ms == 0 or math.isinf(total_ms):
+        raise DataError(f"{where}: latency_mean_encoder and latency_mean_decoder must have a sum above 0 and finite.")
     return numbers
 
 

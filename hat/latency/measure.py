@@ -115,7 +115,7 @@ class AnchoredTimer:
     """Times networks in turn with an anchor, which is the same whenever times are to be compared.
 
     Machines change their pace: they heat up, or share a processor with others. Both networks see the same changes;
-    :class:`hat.latency.pace.Pace` says what they make of them.
+    :class:`hat.latency.pace.Pace` says how far each follows them.
 
     Args:
         anchor: its architecture; its weights are random.

@@ -13,6 +13,7 @@ from hat.latency.rows import FloatArray
 MOST_LAG = 2.0
 """Networks that take six tenths of the anchor's time do not follow it at all then."""
 MOST_SCATTER = 1.0
+"""Some networks do not follow at all then, others by the square."""
 _SURE = 2.353
 """Of the draws of a Student t distribution of 3 degrees of freedom, nineteen in twenty are below so many scales."""
 
@@ -34,11 +35,11 @@ class Pace:
     """How far single networks' exponents are from that: the scale of a Student t distribution, 3 degrees of freedom."""
 
     def exponent(self, ratio: float | FloatArray) -> FloatArray:
-        """That of networks that take ``ratio`` times as long as the anchor, from 0 to 1."""
+        """That of networks that take ``ratio`` times as long as the anchor at this pace: from 0 to 1, of its shape."""
         return self._exponent(np.log(ratio))
 
     def factor(self, now_ms: float | FloatArray, anchor_now_ms: float | FloatArray) -> FloatArray:
-        """What a network's times are to be multiplied by, to be what they are at this pace.
+        """What a network's times are to be multiplied by, to be what they are at this pace; shape () or (n,).
 
         Args:
             now_ms: total latency of the network as it was measured; or of n networks, shape (n,).
@@ -49,14 +50,18 @@ class Pace:
     def bounds(self, now_ms: float, anchor_now_ms: float) -> tuple[float, float]:
         """The lowest and the highest factor: nineteen in twenty networks are above the one, as many below the other.
 
-        They are 1 where the anchor takes as long as at this pace, and lie the wider apart the less it does.
+        They are 1 where the anchor takes as long as at this pace, and lie the wider apart the farther it is from that.
+        No network is taken to go against the anchor, so that more may be within a bound.
         """
         exponent, off = float(self._exponent_now(now_ms, anchor_now_ms)), _SURE * self.scatter
         ends = [(self.anchor_ms / anchor_now_ms) ** end for end in (max(0.0, exponent - off), exponent + off)]
         return min(ends), max(ends)
 
     def _exponent_now(self, now_ms: float | FloatArray, anchor_now_ms: float | FloatArray) -> FloatArray:
-        """The exponent of a network by its time as it was measured, which is farther from a slower anchor's."""
+        """The exponent of a network by its time as it was measured, which is farther from a slower anchor's.
+
+        Where the machine is so much faster that different times would become one by the law, it is nearer to 1.
+        """
         farther = np.maximum(1 + self.lag * (np.log(anchor_now_ms) - np.log(self.anchor_ms)), 0.1)
         return self._exponent((np.log(now_ms) - np.log(anchor_now_ms)) / farther)
 

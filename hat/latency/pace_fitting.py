@@ -9,7 +9,7 @@ from hat.latency.pace import MOST_LAG, MOST_SCATTER, Pace
 from hat.latency.rows import FloatArray, Rows
 from hat.latency.statistics import robust_deviation
 
-LEAST_ROWS = 20
+_LEAST_ROWS = 20
 """Fewer tell nothing: a cost model has about as many terms."""
 _ROUNDS = 8
 _FREEDOM = 3.0
@@ -23,13 +23,13 @@ _USUAL_SCATTER = 0.2
 def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray) -> Pace:
     """The median pace of a data set's rows, and how far their networks followed its changes.
 
-    In turns: a cost model is fitted to the rows at one pace; what each row fell short of the anchor's change is
-    regressed on what it would for a lag of 1, which gives a better lag, and that brings the rows to one pace.
+    In turns: a cost model is fitted to the rows at one pace; how far each row fell short of the anchor's change is
+    regressed on how far it would with a lag of 1, which gives a better lag, and that brings the rows to one pace.
 
     The anchor's time has an error of its own, which no network follows: it looks like a lag, and is not one. Its square
     is taken to be half of that of what is left unexplained, as the error of a ratio comes from two times; so much is
-    taken off, and added to the squares of the changes: the lag is held at 0 where they are no larger. It is
-    rather too small than too large, then, and 0 where the machine kept its pace, or with fewer than 20 rows.
+    taken off, and added to the squares of the changes. So the lag is rather too small than too large, near 0 where the
+    changes are no larger than the error, and 0 with fewer than 20 rows.
 
     Args:
         features: shape (n, 10).
@@ -37,7 +37,7 @@ def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
         anchor_now_ms: those of the anchor, timed in turn with each row's network, shape (n,).
     """
     pace = Pace(float(np.median(anchor_now_ms)))
-    if len(now_ms) < LEAST_ROWS:
+    if len(now_ms) < _LEAST_ROWS:
         return replace(pace, scatter=_scatter(np.zeros(0), np.zeros(0), noise=1.0))
     change = np.log(anchor_now_ms) - np.log(pace.anchor_ms)
     for _ in range(_ROUNDS):
@@ -65,10 +65,10 @@ def _explained(
 
 
 def _scatter(error: FloatArray, change: FloatArray, noise: float) -> float:
-    """What is to be expected of the scatter after the rows' errors, which it makes grow with the anchor's changes.
+    """The expected scatter; a scatter makes the rows' errors grow with the anchor's changes.
 
-    The mean over a grid of scatters, by their likelihood with the noise that suits each best and what is usual; without
-    rows, or where all were measured at one pace, that of what is usual.
+    The posterior mean over a grid, for each scatter with the noise that fits best; without rows, or without changes,
+    the mean of what is usual.
     """
     scatters, noises = np.linspace(0.0, MOST_SCATTER, 21), noise * np.geomspace(0.2, 2.0, 40)
     # The anchor's error is a part of its change, and of the row's error: that grows together, too.

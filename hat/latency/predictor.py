@@ -118,7 +118,7 @@ class LatencyPredictor:
         calibration: how far it can be trusted.
         target: which latency it predicts.
         device: where and how its training data were measured; None when that is not known.
-        pace: that which predictions are for, by the time of ``device.anchor``; None without an anchor.
+        pace: the machine's that predictions are for, told by the time of ``device.anchor``; None without an anchor.
         statistic: what of many runs it predicts.
     """
 

@@ -18,7 +18,7 @@ from hat.space import Architecture
 logger = logging.getLogger(__name__)
 
 _OTHER_PACE = 0.1  # of the predictor's pace: farther from it, the user is told
-_STEP = 1.05  # part above a reading that is not surely within the limit, for every such reading, up to its bound
+_STEP = 1.05  # a bound counts up to so many times its reading, to the power of how many are not surely on a side
 _FASTER = 0.05  # part by which a network may be faster than corrected predictions say; then searches give up
 
 Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Candidate]]
@@ -102,12 +102,13 @@ def _why_none(
         )
     taken = statistics.median(known.latency_ms / predict_ms(one) for one, known in readings.items())
     bound = statistics.median(known.upper_ms / predict_ms(one) for one, known in readings.items())
+    surely = f", surely at most {bound:.2f} times" if math.isfinite(bound) else ""
     slowdowns = [known.slowdown for known in readings.values() if known.slowdown is not None]
-    slowdown = f"; the machine takes {statistics.median(slowdowns):.2f} times as long as then" if slowdowns else ""
+    pace = f"; the anchor took {statistics.median(slowdowns):.2f} times its time in the data set" if slowdowns else ""
     return (
         f"none of the best candidates ({len(readings)} measured, {len(failed)} failed) surely runs within "
-        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction, surely at most {bound:.2f} times, and "
-        f"others hardly take less{slowdown}. Is it busy? Measure a new data set, or raise the limit."
+        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction{surely}, and others hardly take "
+        f"less{pace}. Is the machine busy? Measure a new data set, or raise the limit."
     )
 
 

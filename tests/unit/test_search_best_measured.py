@@ -1,6 +1,7 @@
 """Searching on until the limit is kept when it is measured: with everything known, what comes out is known, too."""
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -133,6 +134,18 @@ def test_some_restless_seconds_do_not_rule_out_everything(seed: int, restless: i
     world.read = read  # type: ignore[method-assign]
     world.search()
     assert len(world.read_ones) <= restless + 2
+
+
+def test_what_stands_in_the_way_is_said() -> None:
+    """At what pace the machine was; and no bound where there is none."""
+    world = World(1, lambda rng, architecture: 1.5)
+    calm = world.read
+    world.read = lambda one: dataclasses.replace(calm(one), slowdown=1.3)  # type: ignore[method-assign]
+    with pytest.raises(SearchError, match=r"surely at most 1.50 times, .*; the anchor took 1.30 times its time in the"):
+        world.search(most=1)
+    world.read = lambda one: dataclasses.replace(calm(one), upper_ms=math.inf)  # type: ignore[method-assign]
+    with pytest.raises(SearchError, match=r"took 1.50 times their prediction, and others hardly take less\. Is the"):
+        world.search(most=1)
 
 
 def test_another_error_of_the_search_is_not_taken_for_that() -> None:

@@ -243,6 +243,22 @@ def test_a_machine_that_changes_its_pace_finds_the_same(
     assert ("does not keep the limit" in err) == (slowdown > 1.1 and now_ms > 20)
 
 
+def test_at_another_pace_there_is_room_for_how_networks_follow(runs: Path, tmp_path: Path, machine: Machine) -> None:
+    """What is found keeps the limit with room for that, so another network is found than at the data set's pace."""
+    anchor_ms = predicted_ms(SPACE_.largest())
+    machine.device.anchor, machine.pace = SPACE_.largest(), Pace(anchor_ms, scatter=0.2)
+    found = {}
+    for slower in (1.0, 1.2):
+        machine.paces = itertools.repeat(slower)
+        assert run(runs, tmp_path / f"{slower}", "--latency", "17.5") == 0
+        found[slower] = json.loads((tmp_path / f"{slower}" / "architecture.json").read_text())["found"]
+        assert found[slower]["slowdown"] == slower and found[slower]["measured_upper_ms"] <= 17.5
+    assert found[1.0]["measured_upper_ms"] == found[1.0]["measured_ms"]
+    margin = 1.2 ** (2.353 * 0.2)
+    assert found[1.2]["measured_upper_ms"] == pytest.approx(margin * found[1.2]["measured_ms"], abs=0.01)
+    assert found[1.2]["measured_ms"] < found[1.0]["measured_ms"]
+
+
 def test_a_machine_that_is_far_too_slow(
     runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,7 +266,7 @@ def test_a_machine_that_is_far_too_slow(
     assert run(runs, tmp_path / "search", "--latency", "20ms") == 2
     assert (
         "none of the best candidates (1 measured, 0 failed) surely runs within 20 ms here: they took 5.00 times their "
-        "prediction, surely at most 5.00 times, and others hardly take less. Is it busy?" in failure(capsys)
+        "prediction, surely at most 5.00 times, and others hardly take less. Is the machine busy?" in failure(capsys)
     )
     assert not (tmp_path / "search" / "architecture.json").exists()
 
