@@ -59,9 +59,9 @@ def main() -> None:
 def cross_validated(path: str) -> str:
     """The table's line of one data set."""
     data = LatencyDataset.load(path)
-    if data.clock is None or data.pace is None:
+    if data.anchored is None:
         raise DataError(f"{path}: must have been measured beside an anchor, has no column anchor_ms.")
-    features, now_ms, anchor_now_ms = data.features, data.clock.total_ms, data.clock.anchor_ms
+    features, now_ms, anchor_now_ms = data.features, data.anchored.total_ms, data.anchored.anchor_ms
     errors: list[list[FloatArray]] = [[], [], []]
     for seed in range(REPEATS):
         for test in np.array_split(np.random.default_rng(seed).permutation(len(data)), FOLDS):
@@ -74,7 +74,8 @@ def cross_validated(path: str) -> str:
                 way.append(np.abs(model.predict_ms(features[test]) / same_pace_ms[test] - 1))
     mapes = " | ".join(f"{100 * np.concatenate(way).mean():.2f}" for way in errors)
     changes = 100 * np.log(anchor_now_ms).std()
-    return f"| {path} | {len(data)} | {changes:.1f} | {data.pace.lag:.2f} | {data.pace.scatter:.2f} | {mapes} |"
+    pace = data.anchored.pace
+    return f"| {path} | {len(data)} | {changes:.1f} | {pace.lag:.2f} | {pace.scatter:.2f} | {mapes} |"
 
 
 def factors(full: Pace, learnt: Pace, now_ms: FloatArray, anchor_now_ms: FloatArray) -> tuple[FloatArray, ...]:

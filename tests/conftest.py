@@ -25,7 +25,7 @@ def multi30k(shared: Path) -> Path:
     """The folder with ``raw/`` and ``tok/`` of Multi30k, which its licence keeps out of this repository."""
     folder = shared / "data" / "multi30k"
     if not folder.is_dir():
-        pytest.skip(f"Multi30k, whose licence keeps it out of this repository, not found at {folder}")
+        pytest.skip(f"Multi30k, whose licence keeps it out of this repository, not found at {folder} (HAT_SHARED)")
     return folder
 
 

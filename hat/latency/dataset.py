@@ -73,13 +73,15 @@ class Split:
 
 
 @dataclass(frozen=True)
-class ClockTimes:
-    """Times as they were measured, at whatever pace."""
+class AnchoredTimes:
+    """Times as they were measured, and the pace that was learnt from them."""
 
     total_ms: FloatArray
     """Shape (n,): of the rows' networks."""
     anchor_ms: FloatArray
     """Shape (n,): of the anchor, timed in turn with each."""
+    pace: Pace
+    """The median pace of all rows, and how networks follow its changes, learnt from all rows."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class LatencyDataset:
     """Measured latencies of n architectures.
 
     Where an anchor was timed in turn with them, latencies are given as if the machine had always kept the same pace:
-    each row's times are multiplied by what ``pace`` says of the row's total and of its own anchor.
+    each row's times are multiplied by what the pace says of the row's total and of its own anchor.
     """
 
     features: FloatArray
@@ -102,16 +104,18 @@ class LatencyDataset:
     """Shape (n,)."""
     architectures: tuple[Architecture, ...] | None
     """None where the file does not hold them, as the public ones."""
-    pace: Pace | None
-    """The median pace of all rows, and how networks follow its changes, learnt from all rows; None where no anchor was
-    timed, as in the public files."""
-    clock: ClockTimes | None = None
-    """What ``pace`` was learnt from; None where that is None."""
+    anchored: AnchoredTimes | None = None
+    """None where no anchor was timed, as in the public files."""
     p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
     """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def pace(self) -> Pace | None:
+        """The pace that latencies are given at; None where no anchor was timed."""
+        return None if self.anchored is None else self.anchored.pace
 
     def latency_ms(self, target: Target = "total", statistic: Statistic = "mean") -> FloatArray:
         """Latencies of one kind, shape (n,); the mean total is the sum of encoder and decoder.
@@ -161,12 +165,12 @@ class LatencyDataset:
                 architectures.append(_architecture(row["architecture"], numbers[-1], f"{path}, line {number}"))
         table = np.array(numbers, dtype=np.float64)
         feature_table, now_ms = table[:, : len(FEATURE_NAMES)], table[:, len(FEATURE_NAMES) :]
-        clock, pace, factor = None, None, np.ones(len(lines))
+        anchored, factor = None, np.ones(len(lines))
         if anchor_ms:
             _check_anchors(anchor_ms, [number for number, _ in lines], path)
-            clock = ClockTimes(now_ms[:, 0] + now_ms[:, 1], np.array(anchor_ms))
-            pace = fit_pace(feature_table, clock.total_ms, clock.anchor_ms)
-            factor = pace.factor(clock.total_ms, clock.anchor_ms)
+            times = now_ms[:, 0] + now_ms[:, 1], np.array(anchor_ms)
+            anchored = AnchoredTimes(*times, fit_pace(feature_table, *times))
+            factor = anchored.pace.factor(*times)
         encoder_ms, decoder_ms, encoder_std_ms, decoder_std_ms = (now_ms * factor[:, None]).T
         return cls(
             features=feature_table,
@@ -175,8 +179,7 @@ class LatencyDataset:
             encoder_std_ms=encoder_std_ms,
             decoder_std_ms=decoder_std_ms,
             architectures=tuple(architectures) or None,
-            pace=pace,
-            clock=clock,
+            anchored=anchored,
             p90_ms={target: np.array(column) * factor for target, column in percentiles.items()},
         )
 

@@ -14,8 +14,10 @@ MOST_LAG = 2.0
 """Networks that take six tenths of the anchor's time do not follow it at all then."""
 MOST_SCATTER = 1.0
 """Some networks do not follow at all then, others by the square."""
+FREEDOM = 3
+"""Degrees of freedom of the Student t distribution that exponents and errors are taken to have."""
 _SURE = 2.353
-"""Of the draws of a Student t distribution of 3 degrees of freedom, nineteen in twenty are below so many scales."""
+"""Nineteen in twenty of its draws are below so many scales."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Pace:
     lag: float = 0.0
     """How much smaller the exponent is of a network that takes 1/2.718 of the anchor's time; 0 if all follow alike."""
     scatter: float = 0.0
-    """How far single networks' exponents are from that: the scale of a Student t distribution, 3 degrees of freedom."""
+    """How far single networks' exponents are from that: the scale of a Student t distribution."""
 
     def exponent(self, ratio: float | FloatArray) -> FloatArray:
         """That of networks that take ``ratio`` times as long as the anchor at this pace: from 0 to 1, of its shape."""

@@ -5,19 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from hat.latency.cost_model import CostModelOptions, fit_cost_model
-from hat.latency.pace import MOST_LAG, MOST_SCATTER, Pace
+from hat.latency.pace import FREEDOM, MOST_LAG, MOST_SCATTER, Pace
 from hat.latency.rows import FloatArray, Rows
 from hat.latency.statistics import robust_deviation
 
 _LEAST_ROWS = 20
 """Fewer tell nothing: a cost model has about as many terms."""
 _ROUNDS = 8
-_FREEDOM = 3.0
-"""Of the Student t distribution that errors are taken to have, as in the cost model."""
 _USUAL_LAG = 1.0
-"""What lags are like, and..."""
+"""What lags are like before any row has told: the width of a half-normal distribution."""
 _USUAL_SCATTER = 0.2
-"""... what scatters are like, before any row has told: widths of half-normal distributions."""
+"""What scatters are like, likewise."""
 
 
 def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray) -> Pace:
@@ -42,7 +40,7 @@ def fit_pace(features: FloatArray, now_ms: FloatArray, anchor_now_ms: FloatArray
     change = np.log(anchor_now_ms) - np.log(pace.anchor_ms)
     for _ in range(_ROUNDS):
         expected_ms, error, noise = _explained(pace, features, now_ms, anchor_now_ms)
-        weights = (_FREEDOM + 1) / (_FREEDOM + (error / noise) ** 2)
+        weights = (FREEDOM + 1) / (FREEDOM + (error / noise) ** 2)
         short = change - (np.log(now_ms) - np.log(expected_ms))
         smaller = np.maximum(np.log(pace.anchor_ms) - np.log(expected_ms), 0.0)
         if pace.lag > 0:  # a network that does not follow at all falls short by no more than the change
@@ -73,8 +71,10 @@ def _scatter(error: FloatArray, change: FloatArray, noise: float) -> float:
     scatters, noises = np.linspace(0.0, MOST_SCATTER, 21), noise * np.geomspace(0.2, 2.0, 40)
     # The anchor's error is a part of its change, and of the row's error: that grows together, too.
     of_change = min(1.0, noise**2 / 2 / max(float((change**2).sum()) / max(len(change), 1), 1e-12))
-    squares = noises[:, None, None] ** 2 + (scatters[:, None] ** 2 + of_change**2) * change**2  # (40, 21, n)
-    likelihood = -0.5 * np.log(squares) - 0.5 * (_FREEDOM + 1) * np.log1p(error**2 / squares / _FREEDOM)
-    log_weights = likelihood.sum(axis=2).max(axis=0) - 0.5 * (scatters / _USUAL_SCATTER) ** 2
+    log_weights = -0.5 * (scatters / _USUAL_SCATTER) ** 2
+    for number, scatter in enumerate(scatters):
+        squares = noises[:, None] ** 2 + (scatter**2 + of_change**2) * change**2  # (40, n)
+        likelihood = -0.5 * np.log(squares) - 0.5 * (FREEDOM + 1) * np.log1p(error**2 / squares / FREEDOM)
+        log_weights[number] += likelihood.sum(axis=1).max()
     weights = np.exp(log_weights - log_weights.max())
     return float((weights * scatters).sum() / weights.sum())

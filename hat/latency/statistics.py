@@ -113,8 +113,7 @@ def median_error(values: Sequence[float]) -> float:
 
     As if they were normal but for outliers: 1.2533 · 1.4826 · (median distance) / √n.
     """
-    distance = float(np.median(np.abs(np.asarray(values) - np.median(values))))
-    return 1.2533 * 1.4826 * distance / math.sqrt(len(values))
+    return 1.2533 * robust_deviation(np.asarray(values) - np.median(values)) / math.sqrt(len(values))
 
 
 def relative_median_error(values: Sequence[float]) -> float | None:

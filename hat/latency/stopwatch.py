@@ -74,9 +74,8 @@ class Reading:
 class Stopwatch:
     """Measures networks the way a data set was measured, and at its pace where an anchor was timed along with it.
 
-    A machine that heats up or shares its processor takes longer. The anchor, timed in turn with each
-    network, says how much longer it takes itself, the data set how far networks follow, and the network's latency is
-    given without that.
+    A machine that heats up or shares its processor takes longer. The anchor, timed in turn with each network, says how
+    much longer it takes itself, the data set how far networks follow; the network's latency is given without that.
 
     Args:
         device: how the data set was measured; its settings and its anchor are used.

@@ -9,8 +9,8 @@ import numpy as np
 from hat.artifacts import read_json
 from hat.config import flatten, shorten
 from hat.errors import DataError
+from hat.latency.dataset import AnchoredTimes
 from hat.latency.lint import Findings
-from hat.latency.pace import Pace
 from hat.latency.rows import FloatArray
 from hat.latency.settings import DEVICE_FILE
 from hat.report.document import Block, Facts, Folded, Gallery, Note, Picture, Section, Table, Text
@@ -41,8 +41,8 @@ def _one(run: Run, latency: LatencyData | None) -> Section:
         blocks.append(Note(f"Not finished: {rows} of {printable(samples)} architectures are measured."))
     if latency is not None:
         pictures = [_distribution(run, latency), _by_depth(run, latency)]
-        if latency.data.pace is not None and latency.data.clock is not None:
-            pictures.append(_anchor_picture(run, latency, latency.data.pace, latency.data.clock.anchor_ms))
+        if latency.data.anchored is not None:
+            pictures.append(_anchor_picture(run, latency, latency.data.anchored))
         if latency.findings is not None:
             pictures.append(_residuals(run, latency, latency.findings))
         blocks += [Gallery(tuple(pictures)), _statistics(latency), *_findings(latency)]
@@ -58,8 +58,8 @@ def _statistics(latency: LatencyData) -> Table:
         "encoder": data.encoder_ms,
         "decoder": data.decoder_ms,
     }
-    if latency.data.clock is not None:
-        series["anchor, by the clock"] = latency.data.clock.anchor_ms
+    if data.anchored is not None:
+        series["anchor, by the clock"] = data.anchored.anchor_ms
     rows = []
     for name, values in series.items():
         numbers = (values.min(), np.median(values), values.mean(), np.quantile(values, 0.9), values.max())
@@ -133,7 +133,8 @@ def _by_depth(run: Run, latency: LatencyData) -> Picture:
     return chart(f"depth-{run.key}", "By decoder depth", description, draw, caption)
 
 
-def _anchor_picture(run: Run, latency: LatencyData, pace: Pace, anchor_ms: FloatArray) -> Picture:
+def _anchor_picture(run: Run, latency: LatencyData, anchored: AnchoredTimes) -> Picture:
+    anchor_ms = anchored.anchor_ms
     rows = np.arange(len(anchor_ms), dtype=np.float64)
     places, axis = (rows, "row") if latency.minutes is None else (latency.minutes, "minutes after the first row")
     low, median, high = (float(np.quantile(anchor_ms, share)) for share in (0.05, 0.5, 0.95))
@@ -147,7 +148,7 @@ def _anchor_picture(run: Run, latency: LatencyData, pace: Pace, anchor_ms: Float
     caption = (
         f"The same network, timed beside every row: median {milliseconds(median)} ms, 5 % to 95 % of the rows "
         f"{milliseconds(low)} to {milliseconds(high)} ms. Its changes are taken out of the latencies, in full where a "
-        f"network takes as long, by {100 * float(pace.exponent(0.5)):.0f} % where it takes half as long."
+        f"network takes as long, by {100 * float(anchored.pace.exponent(0.5)):.0f} % where it takes half as long."
     )
     name = f"anchor-{run.key}"
     return chart(name, "The machine's pace", "Time of the anchor network over the measuring.", draw, caption)

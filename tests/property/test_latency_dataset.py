@@ -75,7 +75,7 @@ def test_a_file_cut_anywhere_loses_the_torn_row_alone(
 @given(st.integers(10, 300), st.integers(0, 1000), st.floats(0, 1))
 def test_split(rows: int, seed: int, share: float) -> None:
     table = np.ones((rows, 10))
-    data = LatencyDataset(table, *([np.ones(rows)] * 4), architectures=None, pace=None)
+    data = LatencyDataset(table, *([np.ones(rows)] * 4), architectures=None)
     whole = data.split(seed)
     order = np.random.default_rng(seed).permutation(rows)
     tenth = rows // 10
