@@ -10,9 +10,9 @@ import yaml
 
 from hat.artifacts import write_json
 from hat.config import validate
-from hat.latency.dataset import LatencyWriter
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import LatencySample
+from hat.latency.writer import LatencyWriter
 from hat.recipes.train_predictor import TrainPredictorConfig, train_predictor
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import count_multiply_adds

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from hat.errors import BackendError, ConfigError
-from hat.latency.dataset import LatencyWriter, MeasuredRow
 from hat.latency.statistics import LatencySample
+from hat.latency.writer import LatencyWriter, MeasuredRow
 from hat.space import Architecture
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from hat.artifacts import RunFolder, alone_in, read_text
 from hat.config import Section, Seed, flatten, load_config, shorten
 from hat.errors import ConfigError
 from hat.latency.choosing import choose_informative
-from hat.latency.dataset import LatencyWriter
 from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
+from hat.latency.writer import LatencyWriter
 from hat.recipes.latency_rows import Collected, Time, Timed, fill, short
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import count_parameters

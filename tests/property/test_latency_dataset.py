@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from random_spaces import random_space
 
 from hat.errors import ConfigError
-from hat.latency.dataset import LatencyDataset, LatencyWriter
+from hat.latency.dataset import LatencyDataset
 from hat.latency.statistics import LatencySample
+from hat.latency.writer import LatencyWriter
 from hat.space import Architecture
 from hat.space.encoding import features
 

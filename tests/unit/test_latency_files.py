@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from hat.errors import DataError
-from hat.latency.dataset import LATENCY_COLUMNS, OWN_COLUMNS, PUBLIC_COLUMNS, LatencyDataset, LatencyWriter
+from hat.latency.dataset import LatencyDataset
+from hat.latency.layout import LATENCY_COLUMNS, OWN_COLUMNS, PUBLIC_COLUMNS
 from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
+from hat.latency.writer import LatencyWriter
 from hat.space import SearchSpace
 from hat.space.encoding import FEATURE_NAMES
 

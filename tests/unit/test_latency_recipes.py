@@ -18,12 +18,13 @@ from hat.cli.train_predictor import main as train_main
 from hat.config import load_config
 from hat.errors import BackendError, ConfigError
 from hat.latency import device as device_module
-from hat.latency.dataset import LatencyDataset, LatencyWriter
+from hat.latency.dataset import LatencyDataset
 from hat.latency.hardware import Observation
 from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
+from hat.latency.writer import LatencyWriter
 from hat.recipes import measure_latency as recipe
 from hat.recipes.latency_rows import MOST_RETAKES
 from hat.recipes.measure_latency import draw_architectures
