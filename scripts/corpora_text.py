@@ -195,7 +195,6 @@ def import_sacremoses() -> Any:
         import sacremoses
     except ImportError:
         raise ConfigError(
-            "this corpus is tokenised with the package sacremoses, which is not installed; run pip install "
-            "'hat[corpora]'."
+            "this corpus is tokenised with the package sacremoses, which is not installed; pip install sacremoses."
         ) from None
     return sacremoses

@@ -79,7 +79,7 @@ def _missing(device_type: str) -> str | None:
     lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if not lacking:
         return None
-    return f"needs {', '.join(lacking)}, not installed here; pip install 'hat[export]', or use eager."
+    return f"needs {', '.join(lacking)}, not installed here; pip install {' '.join(lacking)}, or use eager."
 
 
 ONNX_RUNTIME = Backend(

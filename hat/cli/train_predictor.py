@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hat-train-predictor",
         "Learn to predict the latency of SubTransformers from a latency CSV; prints the predictor's folder.\n"
         "metrics.json in it says how close it comes on rows it has not seen.",
-        "hat-train-predictor configs/demo/train_predictor.yaml train_rows=40",
+        "hat-train-predictor configs/demo/train_predictor.yaml train_rows=30",
         _load,
         argv,
     )

@@ -15,13 +15,17 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_restart(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from-scratch", action="store_true", help="start from new weights (inherit=null)")
-    start.add_argument("--inherit", metavar="SUPER", help="start from this SuperTransformer's weights")
+    start.add_argument("--inherit", metavar="SUPER", help="start from this SuperTransformer's weights (space=null)")
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
     if args.from_scratch:
         return ["inherit=null"]
-    return [override_of("inherit", args.inherit)] if args.inherit is not None else []
+    if (
+        args.inherit is not None
+    ):  # a SuperTransformer knows its own space; the file may name one for training from scratch
+        return [override_of("inherit", args.inherit), "space=null"]
+    return []
 
 
 def _load() -> tuple[type[BaseModel], Callable[..., object]]:

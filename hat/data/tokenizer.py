@@ -290,6 +290,6 @@ def _import_sacremoses() -> Any:
         import sacremoses
     except ImportError:
         raise ConfigError(
-            "Moses' rules need the package sacremoses, which is not installed; run pip install 'hat[corpora]'."
+            "Moses' rules need the package sacremoses, which is not installed; pip install sacremoses."
         ) from None
     return sacremoses

@@ -42,7 +42,7 @@ class Predicted:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            logger.info("no picture: matplotlib is not installed (pip install 'hat[report]')")
+            logger.info("no picture: matplotlib is not installed (pip install matplotlib)")
             return
         figure = Figure(figsize=(5.5, 5.5), layout="constrained")
         self._draw(figure.subplots(), title)

@@ -89,7 +89,7 @@ def check_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "a report needs the package matplotlib, which is not installed; pip install 'hat[report]'."
+            "a report needs the package matplotlib, which is not installed; pip install matplotlib."
         ) from None
 
 

@@ -68,7 +68,9 @@ def check_pymoo() -> None:
     try:
         import pymoo.core.algorithm  # noqa: F401
     except ImportError:
-        raise ConfigError("algorithm: nsga2 needs pymoo; install it with: pip install 'hat[search]'.") from None
+        raise ConfigError(
+            "algorithm: nsga2 needs the package pymoo, which is not installed; pip install pymoo."
+        ) from None
 
 
 def _latencies_ms(members: Iterable[Member]) -> dict[Architecture, float]:

@@ -110,7 +110,7 @@ def check_tensorboard() -> None:
     """Raise ConfigError if TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
-            "training.tensorboard: needs the package tensorboard, which is not installed; pip install 'hat[report]'."
+            "training.tensorboard: needs the package tensorboard, which is not installed; pip install tensorboard."
         )
 
 

@@ -31,7 +31,7 @@ QUICK += ["training.checkpoint_every=15", "training.log_every=10", "training.thr
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the first 600 training and 20 other pairs of the corpus, from which the commands run."""
     (tmp_path / "data" / "demo").mkdir(parents=True)
     for split, lines in (("train", 600), ("valid", 20), ("test", 20)):
@@ -46,7 +46,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_in_turn(
-    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(command: object, *arguments: str) -> str:
         capsys.readouterr()
@@ -60,7 +60,7 @@ def test_every_command_in_turn(
     super_folder = run(train_super, str(CONFIGS / "train_super.yaml"), *QUICK)
     latency = ["samples=12", "settings.runs=3", "settings.warmup_runs=1", "settings.target_length=4"]
     run(measure_latency, str(CONFIGS / "measure_latency.yaml"), *latency)
-    rows = (workplace / "runs/demo/latency/latency.csv").read_text().splitlines()
+    rows = (project / "runs/demo/latency/latency.csv").read_text().splitlines()
     assert len(rows) == 1 + 12
     run(train_predictor, str(CONFIGS / "train_predictor.yaml"))
     assert read_json("runs/demo/predictor/metrics.json", "metrics")["train_rows"] >= 8
@@ -73,7 +73,7 @@ def test_every_command_in_turn(
     assert architecture in SearchSpace.from_yaml(ROOT / "configs/space/demo.yaml")
     facts = read_json(found, "an architecture")["found"]
     assert facts["limit_ms"] == 10_000 and 0 < facts["measured_ms"] <= 10_000
-    history = [json.loads(line) for line in (workplace / "runs/demo/search/history.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (project / "runs/demo/search/history.jsonl").read_text().splitlines()]
     assert [line["generation"] for line in history] == [0, 1, 2]
 
     sub_folder = run(train_sub, str(CONFIGS / "train_sub.yaml"), "--inherit", super_folder, *QUICK)
@@ -84,7 +84,7 @@ def test_every_command_in_turn(
         counted = json.loads(run(count, folder))["params"]["total"]
         assert counted == sum(weight.numel() for weight in net.weights().values())
         for name in ("config.yaml", "metrics.jsonl", "run.json"):
-            assert (workplace / folder / name).is_file()
+            assert (project / folder / name).is_file()
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Der Hund schläft .\n\nIch bin alt .\n".encode())))
     lines = run(translate, sub_folder, "--beam", "2", "decoding.max_length_offset=10").split("\n")
@@ -92,15 +92,13 @@ def test_every_command_in_turn(
     results = json.loads(run(evaluate, str(CONFIGS / "evaluate.yaml")))
     assert results["sentences"] == 20 and results["bleu"]["sacrebleu"]["signature"]
     assert results == read_json("runs/demo/evaluation/evaluation.json", "an evaluation")
-    page = (workplace / run(report, "runs/demo", data, "--output", "runs/demo/report")).read_text(encoding="utf-8")
+    page = (project / run(report, "runs/demo", data, "--output", "runs/demo/report")).read_text(encoding="utf-8")
     shown = set(re.findall(r"<h2[^>]*>([^<]*)", page))
     assert len(shown) == 8 and {"Search", "Architectures", "Data", "Quality of the trained models"} <= shown
     assert f"{results['bleu']['tokenized']:.2f}" in page and str(architecture) in page
 
 
-def test_a_limit_nothing_can_keep_names_the_fastest_network(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_limit_nothing_can_keep_names_the_fastest_network(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.main([str(CONFIGS / "prepare.yaml"), "workers=1", "tokenizer.merges=200"]) == 0
     assert train_super.main([str(CONFIGS / "train_super.yaml"), *QUICK, "training.max_updates=2"]) == 0
     latency = ["samples=12", "settings.runs=2", "settings.warmup_runs=1", "settings.target_length=2"]

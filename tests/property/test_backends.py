@@ -234,7 +234,7 @@ def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else find(name))
     told = problem("onnxruntime", BACKENDS["onnxruntime"], "cpu", "float32")
     assert told == (
-        "backend: onnxruntime needs onnx, onnxscript, onnxruntime, not installed here; pip install 'hat[export]', or "
-        "use eager."
+        "backend: onnxruntime needs onnx, onnxscript, onnxruntime, not installed here; pip install onnx onnxscript "
+        "onnxruntime, or use eager."
     )
     assert "hat.backends" in sys.modules, "which is read without them"

@@ -576,7 +576,7 @@ def test_without_matplotlib_one_line_says_so(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(runs), "--output", str(tmp_path / "report")]) == 2
-    message = "a report needs the package matplotlib, which is not installed; pip install 'hat[report]'."
+    message = "a report needs the package matplotlib, which is not installed; pip install matplotlib."
     assert capsys.readouterr() == ("", f"hat-report: {message}\n")
     assert not (tmp_path / "report").exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_task import ARCHITECTURE, make_data, sub_settings, super_settings, write_yaml
+from tiny_task import ARCHITECTURE, SPACE, make_data, sub_settings, super_settings, write_yaml
 
 from hat.artifacts import alone_in
 from hat.cli.evaluate import main as evaluate
@@ -69,6 +69,16 @@ def test_the_supertransformer_is_not_trained_over(
     assert run_sub(runs, tmp_path, "--restart", "--inherit", str(runs / "super"), f"output={same}") == 2
     assert "output must not be the folder of the SuperTransformer that is inherited from" in failure(capsys)
     assert content(runs / "super") == before
+
+
+def test_inherit_as_a_flag_takes_the_space_of_the_supertransformer(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files of the paper's tasks name the space, for training from scratch; the flag must do without another."""
+    space = f"space={json.dumps(SPACE)}"
+    assert run_sub(runs, tmp_path, space, f"inherit={runs / 'super'}") == 2
+    assert "space must be left out with inherit" in failure(capsys)
+    assert run_sub(runs, tmp_path, space, "--inherit", str(runs / "super")) == 0
 
 
 def test_inherited_weights_are_of_a_member_of_the_space(
