@@ -58,7 +58,7 @@ def main() -> None:
     draw(PICTURE, {FOUND.parent: limit_ms}, points, "data/demo/test")
     page = hat("report", str(RUNS), f"--output={RUNS}/report", quiet=True).strip()
     print(f"Picture: {PICTURE}\nReport:  {page}")
-    print(f"\nDone in {time.monotonic() - STARTED:.0f} s; everything is in {RUNS}.")
+    print(f"\nDone in {time.monotonic() - STARTED:.0f} s; everything is in data-bin/demo and {RUNS}.")
     searched = rows[2]
     print(f"Try it:  echo 'Der alte Mann sieht den Hund .' | hat-translate {RUNS / 'sub'}")
     if searched["measured_ms"] > limit_ms:

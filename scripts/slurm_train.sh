@@ -2,11 +2,11 @@
 # Train a SuperTransformer (or a SubTransformer) on several machines of a SLURM cluster, across time limits and
 # pre-emptions: training saves its state when it is told to stop, and the next run of the same command continues it.
 #
-#   sbatch scripts/slurm_train.sh configs/wmt14_ende/train_super.yaml [section.key=value ...]
-#   HAT_COMMAND=train_sub sbatch scripts/slurm_train.sh configs/wmt14_ende/train_sub.yaml
+#   sbatch scripts/slurm_train.sh configs/wmt14_ende/train_super.yaml training.accumulate=4 [section.key=value ...]
+#   HAT_COMMAND=train_sub sbatch scripts/slurm_train.sh configs/wmt14_ende/train_sub.yaml training.accumulate=4
 #
 # Change the #SBATCH lines to what your cluster has; those of the command line go before these (sbatch --nodes 2 ...).
-# training.accumulate (batches per update) times the number of GPUs is what the paper counts, 128 for WMT.
+# training.accumulate times the number of GPUs is the batch of an update, 128 for WMT: here 4 times 32.
 
 #SBATCH --job-name=hat
 #SBATCH --nodes=4                    # machines

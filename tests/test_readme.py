@@ -26,7 +26,9 @@ CONFIGS = {
     "hat-measure-latency": MeasureLatencyConfig,
     "hat-train-predictor": TrainPredictorConfig,
     "hat-search": SearchConfig,
+    "hat.cli.search": SearchConfig,
     "hat-train-sub": TrainSubConfig,
+    "hat.cli.train_sub": TrainSubConfig,
     "hat-evaluate": EvaluateConfig,
 }
 

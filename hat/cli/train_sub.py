@@ -21,9 +21,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _overrides(args: argparse.Namespace) -> list[str]:
     if args.from_scratch:
         return ["inherit=null"]
-    if (
-        args.inherit is not None
-    ):  # a SuperTransformer knows its own space; the file may name one for training from scratch
+    if args.inherit is not None:
+        # A SuperTransformer knows its own space; the file may name one, for training from scratch.
         return [override_of("inherit", args.inherit), "space=null"]
     return []
 

@@ -69,7 +69,7 @@ def test_no_sentence_of_one_split_is_in_another(corpus: dict[str, tuple[list[str
 
 def test_copying_scores_nothing(corpus: dict[str, tuple[list[str], list[str]]]) -> None:
     german, english = corpus["test"]
-    assert sacrebleu.corpus_bleu(german, [english], tokenize="none", force=True).score < 5
+    assert sacrebleu.corpus_bleu(german, [english], tokenize="none", force=True).score < 1
 
 
 def test_word_by_word_translation_is_not_enough(corpus: dict[str, tuple[list[str], list[str]]]) -> None:
