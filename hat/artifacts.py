@@ -23,6 +23,11 @@ from hat import __version__
 from hat.config import to_yaml
 from hat.errors import ConfigError, DataError
 
+MODEL_FORMAT = "hat.transformer/1"
+"""What ``format`` says in the ``config.json`` of a standalone model..."""
+SUPER_FORMAT = "hat.super_transformer/1"
+"""... and of a SuperTransformer."""
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class EncoderDecoder(nn.Module):
         self.options = options
         self.source_vocab_size = source_vocab_size
         self.target_vocab_size = target_vocab_size
+        self.tokenizer_folder: Path | None = None
+        """What splits text for this model, and goes along where it is saved; None for one that was not loaded."""
         encoder_dim, decoder_dim = sizes.encoder.embed_dim, sizes.decoder.embed_dim
         if options.share_embeddings == "all":
             if source_vocab_size != target_vocab_size:
@@ -72,7 +75,7 @@ class EncoderDecoder(nn.Module):
         """Draw new weights: Xavier uniform, zero biases, embeddings N(0, max_dim^-1/2), padding row zero.
 
         Fused projections draw from the bound of the fused matrix, as the authors' program does; its cross-attention
-        is fused where encoder and decoder have the same maximum width.
+        is fused where encoder and decoder are built with the same width.
         """
         for module in self.modules():
             if isinstance(module, ElasticLinear):
@@ -90,8 +93,9 @@ class EncoderDecoder(nn.Module):
                 self._reset_cross_attention(module, generator)
 
     def _reset_cross_attention(self, cross: CrossAttention, generator: torch.Generator | None) -> None:
-        fused = self.maximum.encoder == self.maximum.decoder
-        fan = self.maximum.encoder + (3 if fused else 1) * cross.qkv_dim
+        encoder_dim = self.sizes.encoder.embed_dim
+        fused = encoder_dim == self.sizes.decoder.embed_dim
+        fan = encoder_dim + (3 if fused else 1) * cross.qkv_dim
         for weight in cross.kv_proj.weight.chunk(2):
             _xavier_uniform(weight, fan, generator)
         if fused:
@@ -162,10 +166,11 @@ class EncoderDecoder(nn.Module):
                 raise DataError(
                     f"{where}: '{name}' must have shape {list(weight.shape)}, has {list(weights[name].shape)}."
                 )
+        device = next(iter(weights.values())).device
         for module in self.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                if parameter.is_meta:  # built by _load, without memory of its own
-                    setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cpu")))
+                if parameter.is_meta:  # built without memory of its own, only to be filled here
+                    setattr(module, name, nn.Parameter(torch.empty_like(parameter, device=device)))
         for name, weight in self.weights().items():
             weight.copy_(weights[name])
 

@@ -1,9 +1,10 @@
 """Model folders: ``config.json`` and ``model.safetensors``, written atomically and read with errors made for people."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field, ValidationError
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hat.artifacts import atomic_path, make_folder, read_json, write_json
+from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT, atomic_path, make_folder, read_json, write_json
 from hat.config import describe_validation_error
 from hat.errors import ConfigError, DataError
 from hat.nn.encoder_decoder import EncoderDecoder
@@ -20,7 +21,7 @@ from hat.space import SearchSpace
 
 MODEL_FILES = CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """The files of a model folder, beside its ``tokenizer/``."""
-
+TOKENIZER_FOLDER = "tokenizer"
 
 VocabularySize = Annotated[int, Field(gt=0, lt=2**31)]
 
@@ -28,7 +29,8 @@ VocabularySize = Annotated[int, Field(gt=0, lt=2**31)]
 class SuperTransformerFile(ModelOptions):
     """The ``config.json`` of a SuperTransformer."""
 
-    format: Literal["hat.super_transformer/1"]
+    FORMAT: ClassVar[str] = SUPER_FORMAT
+    format: str
     space: SearchSpace
     source_vocab_size: VocabularySize
     target_vocab_size: VocabularySize
@@ -37,7 +39,8 @@ class SuperTransformerFile(ModelOptions):
 class TransformerFile(ModelOptions):
     """The ``config.json`` of a standalone Transformer."""
 
-    format: Literal["hat.transformer/1"]
+    FORMAT: ClassVar[str] = MODEL_FORMAT
+    format: str
     architecture: dict[str, Any]
     maximum_embed_dim: MaximumDims
     source_vocab_size: VocabularySize
@@ -52,9 +55,8 @@ def read_config(folder: Path, schema: type[FileType]) -> FileType:
     """The checked ``config.json`` of a model folder. Raises DataError naming the file and the key."""
     path = folder / CONFIG_FILE
     values = read_json(path, "a model's config.json")
-    expected = schema.model_fields["format"].annotation.__args__[0]  # type: ignore[union-attr]
-    if values.get("format") != expected:
-        raise DataError(f'{path}: "format" must be "{expected}", is {json.dumps(values.get("format"))}.')
+    if values.get("format") != schema.FORMAT:
+        raise DataError(f'{path}: "format" must be "{schema.FORMAT}", is {json.dumps(values.get("format"))}.')
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -77,15 +79,28 @@ def load_model(
     except (RuntimeError, OverflowError):  # torch cannot count the elements
         raise DataError(f"{folder / CONFIG_FILE}: the sizes of the model must be possible ones, are not.") from None
     model.load_weights(weights, str(path))
+    if (folder / TOKENIZER_FOLDER).is_dir():
+        model.tokenizer_folder = folder / TOKENIZER_FOLDER
     return model.eval()
 
 
 def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
     """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
     folder = make_folder(folder)
+    if model.tokenizer_folder is not None:
+        copy_tokenizer(model.tokenizer_folder, folder)
     write_weights(folder / WEIGHTS_FILE, model.weights())
     sizes = {"source_vocab_size": model.source_vocab_size, "target_vocab_size": model.target_vocab_size}
     write_json(folder / CONFIG_FILE, {**config, **sizes, **model.options.model_dump()})
+
+
+def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
+    """Give a model folder its ``tokenizer/``, so that it can translate text on its own. Raises DataError."""
+    target = make_folder(folder) / TOKENIZER_FOLDER
+    if not tokenizer.is_dir():
+        raise DataError(f"{tokenizer}: no such folder; the tokeniser of a model is expected here.")
+    if tokenizer.resolve() != target.resolve():
+        shutil.copytree(tokenizer, target, dirs_exist_ok=True)
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT
 from hat.errors import ConfigError
 from hat.nn.attention import KeyValueCache, Memory
 from hat.nn.elastic import leading
@@ -110,9 +112,9 @@ class Transformer(EncoderDecoder):
         return self.output_embedding.logits(x)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` atomically."""
+        """Write ``config.json`` and ``model.safetensors`` atomically, and the tokeniser of a model that was loaded."""
         values = {
-            "format": "hat.transformer/1",
+            "format": MODEL_FORMAT,
             "architecture": self.architecture.to_dict(),
             "maximum_embed_dim": self.maximum.model_dump(),
         }
@@ -197,17 +199,18 @@ class SuperTransformer(EncoderDecoder):
         Every weight of a SubTransformer is the leading block of the SuperTransformer's weight of the same name.
         """
         self._check_fits(architecture)
-        net = Transformer(
-            architecture,
-            source_vocab_size=self.source_vocab_size,
-            target_vocab_size=self.target_vocab_size,
-            maximum_embed_dim=self.maximum,
-            **self.options.model_dump(),
-        )
+        with torch.device("meta"):  # draws no weights, only to overwrite them
+            net = Transformer(
+                architecture,
+                source_vocab_size=self.source_vocab_size,
+                target_vocab_size=self.target_vocab_size,
+                maximum_embed_dim=self.maximum,
+                **self.options.model_dump(),
+            )
         own = self.weights()
-        reference = next(iter(own.values()))
-        net.to(reference.device, reference.dtype)
+        net.to(next(iter(own.values())).dtype)
         net.load_weights({name: leading(own[name], *w.shape) for name, w in net.weights().items()}, "extract")
+        net.tokenizer_folder = self.tokenizer_folder
         return net.train(self.training)
 
     def _check_fits(self, architecture: Architecture) -> None:
@@ -216,8 +219,8 @@ class SuperTransformer(EncoderDecoder):
             raise ConfigError(f"architecture: does not fit into this SuperTransformer: {problem}.")
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` atomically."""
-        save_model(self, folder, {"format": "hat.super_transformer/1", "space": self.space.model_dump(mode="json")})
+        """Write ``config.json`` and ``model.safetensors`` atomically, and the tokeniser of a model that was loaded."""
+        save_model(self, folder, {"format": SUPER_FORMAT, "space": self.space.model_dump(mode="json")})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "SuperTransformer":

@@ -5,14 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from hat.artifacts import read_json
+from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT, read_json
 from hat.config import describe_validation_error, validate
 from hat.errors import ConfigError, DataError
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import ShareEmbeddings, count_multiply_adds, count_parameters
-
-SUPER_FORMAT = "hat.super_transformer/1"
-MODEL_FORMATS = ("hat.transformer/1", SUPER_FORMAT)
 
 
 class Embeddings(BaseModel):
@@ -49,12 +46,13 @@ def count(
     path = Path(path)
     config = path / "config.json" if path.is_dir() else path
     values = read_json(config, "an architecture or a model's config.json")
-    if values.get("format") in MODEL_FORMATS:
+    if values.get("format") in (MODEL_FORMAT, SUPER_FORMAT):
         if embeddings is not None:
             raise ConfigError(f"{path}: is a model, which knows its vocabulary and options; leave those flags out.")
         architecture, embeddings = _read_model(values, config)
     elif path.is_dir():
-        raise DataError(f'{config}: "format" must be one of {", ".join(MODEL_FORMATS)}, is {values.get("format")!r}.')
+        formats = f"{MODEL_FORMAT}, {SUPER_FORMAT}"
+        raise DataError(f'{config}: "format" must be one of {formats}, is {values.get("format")!r}.')
     else:
         architecture, embeddings = Architecture.from_dict(values, where=str(path)), embeddings or Embeddings()
     try:

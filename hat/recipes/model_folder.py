@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hat.artifacts import read_json
+from hat.artifacts import SUPER_FORMAT, read_json
 from hat.data.codec import TextCodec
 from hat.errors import ConfigError
 from hat.nn import SuperTransformer, Transformer
@@ -30,7 +30,7 @@ def load_model(folder: Path, architecture: Path | None) -> tuple[Transformer, Te
         ConfigError: if a SuperTransformer comes without an architecture of its space, or a standalone model with one.
         DataError: if a file is missing or damaged.
     """
-    is_super = str(read_json(folder / "config.json", "a model's config.json").get("format", "")).startswith("hat.super")
+    is_super = read_json(folder / "config.json", "a model's config.json").get("format") == SUPER_FORMAT
     if is_super and architecture is None:
         raise ConfigError(f"{folder}: holds a SuperTransformer; say which SubTransformer with architecture=FILE.json.")
     if not is_super and architecture is not None:

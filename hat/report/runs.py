@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from hat.artifacts import read_json, read_text
+from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT, read_json, read_text
 from hat.config import read_yaml, shorten
 from hat.errors import DataError
 from hat.report.document import Block, Code, Facts, Folded
@@ -34,7 +34,8 @@ _FILES: dict[str, Kind] = {
     "architecture.json": "search",
 }
 """What tells a folder whose ``run.json`` is not there: copied without it, or of a search that still runs."""
-_MODELS: dict[str, Kind] = {"hat.super_transformer/1": "super", "hat.transformer/1": "sub"}
+_MODELS: dict[str, Kind] = {SUPER_FORMAT: "super", MODEL_FORMAT: "sub"}
+_IMPORT = "hat-import"  # makes models of either kind
 _ORDER = list(_COMMANDS.values())
 _NO_RUNS = ("checkpoints", "tokenizer", "tensorboard")
 _DEPTH = 3  # how far below a folder runs are looked for
@@ -156,7 +157,8 @@ def _read(folder: Path) -> Run | None:
     """The run in this folder itself; None when it is none."""
     path = folder / "run.json"
     info = read_json(path, "the record of a run") if path.exists() else {}
-    kind = _kind_of_record(path, info) if path.exists() else _kind_of_files(folder)
+    by_files = not path.exists() or info.get("command") == _IMPORT
+    kind = _kind_of_files(folder) if by_files else _kind_of_record(path, info)
     if kind is None:
         return None
     config, metrics = folder / "config.yaml", folder / "metrics.jsonl"

@@ -41,6 +41,17 @@ def test_extracted_equals_in_place(seed: int) -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_extracting_draws_nothing_and_keeps_the_type() -> None:
+    model, rng = random_model(0)
+    architecture, state = model.space.sample(rng), torch.get_rng_state()
+    net = model.to(torch.bfloat16).eval().extract(architecture)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {weight.dtype for weight in net.weights().values()} == {torch.bfloat16} and not net.training
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    own = {weight.data_ptr() for weight in model.weights().values()}
+    assert not own & {weight.data_ptr() for weight in net.weights().values()}, "a copy"
+
+
 def test_the_random_models_cover_what_matters() -> None:
     """So that no property here holds only because a case never came up."""
     seen = set()
