@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,9 @@ class TextRules:
     """What is done to each line before its words are counted.
 
     ``tokenize`` splits words and punctuation as Moses does (special characters escaped, as in the published recipes);
-    ``aggressive_hyphens`` also splits hyphens: ``x-y`` → ``x @-@ y``; ``normalize`` unifies quotes, dashes and spaces
-    first and replaces control characters.
+    ``aggressive_hyphens`` also splits hyphens: ``x-y`` → ``x @-@ y``; ``normalize`` first unifies quotes, dashes and
+    spaces of training text and replaces control characters. Evaluation sets stay as they were written: the numbers that
+    are published are BLEU against them.
     """
 
     source_language: str
@@ -140,12 +141,14 @@ class CleanChunk:
 
 
 def process(chunk: Chunk, text: TextRules, clean: CleanRules | None) -> CleanChunk:
-    """Tokenise and clean a chunk; with ``clean`` None, for evaluation sets, every pair stays.
+    """Tokenise and clean a chunk; with ``clean`` None, for evaluation sets, every pair stays, and is not normalised.
 
     Raises:
         DataError: if a line of an evaluation set is not UTF-8; such a training pair is dropped.
     """
     result = CleanChunk()
+    if clean is None:
+        text = replace(text, normalize=False)
     for number, raw in enumerate(zip(chunk.source, chunk.target, strict=True), chunk.first_line):
         try:
             source, target = (decode_line(line, chunk.source_path, number) for line in raw)

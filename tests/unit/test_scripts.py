@@ -153,7 +153,7 @@ def wmt14_ende(tmp_path: Path) -> Path:
     tar_gz(folder / "dev.tgz", {"dev/newstest2013.en": "Valid one.\n", "dev/newstest2013.de": "Prüfung eins.\n"})
     test = {
         "test-full/newstest2014-deen-src.en.sgm": sgm("A test &amp; more.", "Two."),
-        "test-full/newstest2014-deen-ref.de.sgm": sgm("Ein Test\nund mehr.", "Zwei."),
+        "test-full/newstest2014-deen-ref.de.sgm": sgm("Ein Test\nund mehr.", "Er sagte: „zwei“ – gut…"),
     }
     tar_gz(folder / "test-full.tgz", dict(test))
     return folder
@@ -169,7 +169,9 @@ def test_wmt14_ende_normalises_cleans_and_keeps_hyphens(wmt14_ende: Path, tmp_pa
     assert german[0] == "Er sagte : &quot; europarl-v7.de-en &quot; - etwas Bekanntes ..."
     assert lines(output / "tok/valid.de.gz") == ["Prüfung eins ."]
     assert lines(output / "tok/test.en.gz") == ["A test &amp; more .", "Two ."]
-    assert lines(output / "tok/test.de.gz") == ["Ein Test und mehr .", "Zwei ."]
+    # What BLEU is computed against is split into words, and otherwise as it was written.
+    assert lines(output / "tok/test.de.gz") == ["Ein Test und mehr .", "Er sagte : „ zwei “ – gut …"]
+    assert lines(output / "raw/test.de.gz") == ["Ein Test und mehr.", "Er sagte: „zwei“ – gut…"]
 
 
 def test_wmt14_enfr_splits_hyphens_and_reads_gzipped_members(tmp_path: Path) -> None:
