@@ -25,6 +25,7 @@ BASELINE = RUNS / "baseline_architecture.json"
 LARGEST = RUNS / "largest_architecture.json"
 FOUND = RUNS / "search" / "architecture.json"
 PICTURE = RUNS / "demo.png"
+LEAST_BLEU = 80
 
 
 def main() -> None:
@@ -63,6 +64,8 @@ def main() -> None:
     print(f"Try it:  echo 'Der alte Mann sieht den Hund .' | hat-translate {RUNS / 'sub'}")
     if searched["measured_ms"] > limit_ms:
         sys.exit(f"demo: the searched model needs {searched['measured_ms']} ms, over its limit of {limit_ms} ms.")
+    if searched["bleu"] < LEAST_BLEU:
+        sys.exit(f"demo: the searched model reaches {searched['bleu']} BLEU, must reach {LEAST_BLEU}.")
 
 
 def train_sub(folder: str, config: str, architecture: Path) -> None:
