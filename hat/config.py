@@ -6,6 +6,7 @@ written once and used by every command. ``section.key=value`` overrides come las
 """
 
 import json
+import math
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,9 @@ def load_config(schema: type[ModelType], path: str | Path | None, overrides: Seq
 
 def override_of(key: str, value: object) -> str:
     """The override that sets ``key`` to exactly ``value``, whatever characters a text has."""
+    if isinstance(value, str):  # YAML escapes what JSON's pairs of surrogates would not bring back
+        quoted = yaml.safe_dump(value, default_style='"', width=math.inf)
+        return f"{key}={quoted.strip()}"
     return f"{key}={json.dumps(value)}"
 
 

@@ -39,7 +39,8 @@ def check_max_tokens(corpus: ParallelCorpus, max_tokens: int, max_sentences: int
     if longest > max_tokens:
         raise ConfigError(
             f"{corpus.name}: max_tokens must be at least the longest sentence, {longest} tokens (pair {row + 1}), "
-            f"is {max_tokens}; raise it, or prepare the data with a max_tokens below it."
+            f"is {max_tokens}; raise it, or leave such pairs out of the text (of the training text, max_tokens of "
+            "hat-prepare does)."
         )
 
 

@@ -37,6 +37,14 @@ class Shortlist:
         self.target_vocab_size = target_vocab_size
         self.vocabularies = vocabularies
 
+    def check_made_for(self, vocabularies: str) -> None:
+        """Raise DataError if the ids are not those of the vocabularies with this digest."""
+        if vocabularies != self.vocabularies:
+            raise DataError(
+                "the shortlist must be of the data that the model was trained on, has other vocabularies; make one of "
+                "these data with hat-prepare."
+            )
+
     def candidates(self, source: Iterable[int]) -> npt.NDArray[np.int64]:
         """The target ids for a text of these source ids: ascending, the special ones first and under their own ids."""
         rows = self._likely[np.unique(np.fromiter(source, dtype=np.int64))]

@@ -133,6 +133,6 @@ def _parse_line(line: str, where: str) -> tuple[str, int, bool]:
     """Symbol, count, and whether the line may repeat an earlier symbol."""
     body = line.removesuffix(" " + _OVERWRITE)
     symbol, space, count = body.rpartition(" ")
-    if not space or not symbol or not (count.isascii() and count.isdigit()):
+    if not space or not symbol or not (count.isascii() and count.isdigit() and len(count) < 20):
         raise DataError(f"{where}: must be 'symbol count', is '{line[:60]}'.")
     return symbol, int(count), body != line

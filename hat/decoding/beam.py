@@ -19,7 +19,7 @@ class BeamOptions(Section):
 
     beam: int = Field(default=5, gt=0)
     """Hypotheses kept at every step; 1 is greedy decoding."""
-    length_penalty: float = 1.0
+    length_penalty: float = Field(default=1.0, ge=-10, le=10)
     """A hypothesis scores its summed log-probability / length^penalty, the end symbol counting."""
     max_length_ratio: float = Field(default=1.0, ge=0)
     """Longest translation: ratio * source length + offset, the source's end symbol counting, the target's not."""

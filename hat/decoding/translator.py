@@ -55,11 +55,8 @@ class Translator:
                 f"the tokeniser must have the model's vocabulary ({model.source_vocab_size} source and "
                 f"{model.target_vocab_size} target tokens), has {sizes[0]} and {sizes[1]}."
             )
-        if shortlist is not None and shortlist.vocabularies != codec.vocabulary_digest():
-            raise DataError(
-                "the shortlist must be of the data that the model was trained on, has other vocabularies; make one of "
-                "these data with hat-prepare."
-            )
+        if shortlist is not None:
+            shortlist.check_made_for(codec.vocabulary_digest())
         self.shortlist = shortlist
         self.model = pack(model, dtype, shortlists=shortlist is not None)
         self.device = next(model.parameters()).device

@@ -87,6 +87,9 @@ class EvaluateConfig(Section):
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score a model as ``config`` says; the result is also written to the output folder when there is one.
 
+    Tokenised BLEU counts what stands between spaces. Of raw text in pieces of sentencepiece, which know no words, these
+    are words with their punctuation: sacreBLEU is the one to report then.
+
     Raises:
         ConfigError, DataError: if model, text and settings do not fit together.
     """
@@ -95,7 +98,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     net, codec = load_model(config.model, config.architecture)
     shortlist = None if config.shortlist is None else Shortlist.load(config.shortlist)
     corpus = _corpus(codec, source, target)
-    listed = None if shortlist is None else _mean_tokens(shortlist, corpus.source_sentences)
+    listed = None
+    if shortlist is not None:
+        shortlist.check_made_for(codec.vocabulary_digest())
+        listed = _mean_tokens(shortlist, corpus.source_sentences)
     device = choose_device(config.device)
     call = config.latency
     if call is not None:
@@ -133,6 +139,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
         write_json(run.path / "evaluation.json", results)
+        run.forget_after(0)  # of another evaluation into the same folder
         run.log(event="final", **results)
         run.finish()
     return results

@@ -3,7 +3,8 @@
 import logging
 from pathlib import Path
 
-from hat.artifacts import read_text
+from hat.artifacts import RunFolder, file_digest, read_text
+from hat.config import Section
 from hat.data.codec import TextCodec
 from hat.data.tokenizer import BPE_MARK, BpeTokenizer, Tokenizer, TokenizerSettings, WhitespaceTokenizer
 from hat.data.vocabulary import Vocabulary
@@ -13,6 +14,15 @@ from hat.importing.checkpoint import read_checkpoint
 from hat.nn import SuperTransformer, Transformer
 
 logger = logging.getLogger(__name__)
+
+
+class ImportRecord(Section):
+    """What a model folder says of the files that it was made from."""
+
+    checkpoint: Path
+    dictionaries: tuple[Path, Path] | None
+    subtransformer: Path | None
+    bpe_codes: Path | None
 
 
 def import_checkpoint(
@@ -48,6 +58,10 @@ def import_checkpoint(
     if codec is not None:
         codec.save(output / "tokenizer")
     made.save_pretrained(output)
+    record = ImportRecord(
+        checkpoint=checkpoint, dictionaries=dictionaries, subtransformer=subtransformer, bpe_codes=bpe_codes
+    )
+    RunFolder(output, record, "hat-import").finish(checkpoint_digest=file_digest(checkpoint))
     parameters = sum(parameter.numel() for parameter in made.parameters())
     logger.info(f"{checkpoint}: {type(made).__name__} with {parameters} parameters")
     return output

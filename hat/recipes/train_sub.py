@@ -38,7 +38,7 @@ class TrainSubConfig(TrainConfig):
     scale of dropout, as in the SuperTransformer; null takes the architecture's own."""
     model: ModelOptions | None = None
     """Options of the model; with ``inherit``, only the dropout probabilities may differ from the SuperTransformer's,
-    and null keeps all of its options."""
+    and what is left out is as it was there."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainSubConfig":
@@ -119,16 +119,18 @@ def _inherited(config: TrainSubConfig, folder: Path) -> Transformer:
     model = SuperTransformer.from_pretrained(folder)
     check_same_symbols(config.data, folder)
     net = model.extract(read_member(config.architecture, model.space))
+    net.tokenizer_folder = config.data / "tokenizer"  # that of the text it goes on with
     return net if config.model is None else _with_dropout(net, config.model)
 
 
 def _with_dropout(net: Transformer, options: ModelOptions) -> Transformer:
-    """The same network with other dropout probabilities."""
-    for name in sorted(set(ModelOptions.model_fields) - _DROPOUTS):
-        inherited, wanted = getattr(net.options, name), getattr(options, name)
-        if inherited != wanted:
+    """The same network with other dropout probabilities; what ``options`` leaves out stays the SuperTransformer's."""
+    given = {name: getattr(options, name) for name in sorted(options.model_fields_set)}
+    for name, wanted in given.items():
+        inherited = getattr(net.options, name)
+        if inherited != wanted and name not in _DROPOUTS:
             raise ConfigError(
                 f"model.{name}: must be the SuperTransformer's ('{inherited}') to inherit its weights, is '{wanted}'."
             )
-    net.options = options
+    net.options = net.options.model_copy(update=given)
     return net

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from hat.data.batching import TrainingBatches, batch_cost_on, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError, HatError
-from hat.nn.files import MODEL_FILES
-from hat.training.checkpoint import CheckpointFolder
+from hat.nn.files import MODEL_FILES, copy_tokenizer
+from hat.training.checkpoint import CheckpointFolder, remove_leftovers
 from hat.training.progress import check_tensorboard
 from hat.training.trainer import TrainingConfig
 from hat.training.world import World
@@ -89,13 +88,6 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def copy_tokenizer(source: Path, model_folder: Path) -> None:
-    """Give a model folder the ``tokenizer/`` of a data or model folder, so that it can translate text on its own."""
-    target = make_folder(model_folder) / "tokenizer"
-    if (source / "tokenizer").resolve() != target.resolve():
-        shutil.copytree(source / "tokenizer", target, dirs_exist_ok=True)
-
-
 def _identity(data: Path) -> dict[str, Any]:
     """What tells training data from others, wherever the folder is: sizes, and a digest of vocabularies and sentences.
 
@@ -160,7 +152,8 @@ def _open_alone(
             checkpoints.clear()
             for name in MODEL_FILES:  # an old model must not meet the tokeniser of the new run
                 (config.output / name).unlink(missing_ok=True)
-        checkpoints.remove_leftovers()
+        remove_leftovers(config.output)
+        remove_leftovers(checkpoints.path)
         state = checkpoints.load_state()
         if state is None and (config.output / MODEL_FILES[0]).exists():
             raise ConfigError(
@@ -170,7 +163,7 @@ def _open_alone(
         run = RunFolder(config.output, config, command)
         run.announce()
         run.forget_after(0 if state is None else state["update"])
-        copy_tokenizer(config.data, config.output)
+        copy_tokenizer(config.data / "tokenizer", config.output)
     except HatError as error:
         return error
     return state

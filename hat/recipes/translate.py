@@ -35,7 +35,7 @@ class TranslateConfig(Section):
     """Print tokens separated by spaces instead of detokenised text."""
     batch_tokens: int = Field(default=4096, gt=0)
     """Source tokens of a batch, padding included."""
-    lines_at_once: int = Field(default=4096, gt=0)
+    lines_at_once: int = Field(default=4096, gt=0, lt=2**31)
     """Lines read before the first is printed; more lines give fuller batches."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""

@@ -83,15 +83,16 @@ class CheckpointFolder:
         """Files of weights up to ``update``, oldest first."""
         return [path for path in sorted(self.path.glob("update_*.safetensors")) if _update_of(path) <= update]
 
-    def remove_leftovers(self) -> None:
-        """Remove the unfinished files of a run that was killed while it wrote; they may be large."""
-        for kind in ("safetensors", "pt"):
-            for path in self.path.glob(f".*.{kind}.*"):
-                path.unlink(missing_ok=True)
-
     def clear(self) -> None:
         """Remove all checkpoints."""
         for path in [*self.path.glob("*.safetensors"), self.state_file]:
+            path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files of a run that was killed while it wrote weights or its state; they may be large."""
+    for kind in ("safetensors", "pt"):
+        for path in folder.glob(f".*.{kind}.*"):
             path.unlink(missing_ok=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from hat.config import Section, load_config, to_yaml, validate
+from hat.config import Section, load_config, override_of, to_yaml, validate
 from hat.errors import ConfigError, did_you_mean
 
 
@@ -64,6 +64,13 @@ def test_a_section_may_be_another_file_relative_to_the_one_that_names_it(tmp_pat
     write(tmp_path / "parts/deep/layer.yaml", "{width: 11, kind: gelu}\n")
     config = load(tmp_path, "stack: parts/stack.yaml\nother: {layer: parts/deep/layer.yaml}\n")
     assert config.stack == config.other == Stack(layer=Layer(width=11, kind="gelu"))
+
+
+@pytest.mark.parametrize(
+    "text", ["😀 b", "\x7f\x01", "a: [b, 'c' \"d\" # e", "null", "1e3", " ", "", "ä\n\tö", "x" * 300 + " y"]
+)
+def test_an_override_made_of_a_text_gives_that_text(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, "seed: 1\n", override_of("names", ["a"]), override_of("output", text)).output == Path(text)
 
 
 def test_a_missing_include_is_named(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_overwrite_flag_lets_a_later_row_win(tmp_path: Path) -> None:
         ("a 1\nb\n", "line 2: must be 'symbol count', is 'b'"),
         ("a one\n", "line 1: must be 'symbol count', is 'a one'"),
         ("a -1\n", "line 1: must be 'symbol count'"),
+        (f"a {'9' * 5000}\n", "line 1: must be 'symbol count', is 'a 999"),
         ("a 1\n\nb 2\n", "line 2: must be 'symbol count', is ''"),
         ("a 1\nb 2\na 3\n", "line 3: every symbol must be listed once, 'a' is a special symbol or a repetition"),
         ("<pad> 3\n", "line 1: every symbol must be listed once, '<pad>'"),

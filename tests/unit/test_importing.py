@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
+from hat.artifacts import file_digest
 from hat.cli.import_ import main
 from hat.data.codec import TextCodec
 from hat.errors import ConfigError, DataError
 from hat.importing.architecture import read_subtransformer
 from hat.importing.checkpoint import read_checkpoint
 from hat.nn import SuperTransformer, Transformer
+from hat.report.runs import find_runs
 from hat.space import Architecture
 
 Q, FFN = 8, 12
@@ -390,7 +393,17 @@ class TestCommand:
 
     def test_without_dictionaries(self, files: Path) -> None:
         assert run(files, "--no-dictionaries") == 0
-        assert sorted(path.name for path in (files / "model").iterdir()) == ["config.json", "model.safetensors"]
+        made = sorted(path.name for path in (files / "model").iterdir())
+        assert made == ["config.json", "config.yaml", "model.safetensors", "run.json"]
+
+    def test_the_folder_says_what_it_was_made_from(self, files: Path) -> None:
+        assert run(files, *dictionaries(files)) == 0
+        record = json.loads((files / "model" / "run.json").read_text())
+        assert (record["command"], record["checkpoint_digest"]) == ("hat-import", file_digest(files / "x.pt"))
+        settings = yaml.safe_load((files / "model" / "config.yaml").read_text())
+        assert settings["checkpoint"] == str(files / "x.pt") and settings["subtransformer"] is None
+        (imported,) = find_runs([files / "model"])
+        assert imported.kind == "super"
 
     def test_architecture(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         output = files / "architecture.json"

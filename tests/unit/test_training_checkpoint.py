@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from hat.errors import ConfigError, DataError
 from hat.nn.files import read_weights
-from hat.training.checkpoint import CheckpointFolder, average_weights
+from hat.training.checkpoint import CheckpointFolder, average_weights, remove_leftovers
 from hat.training.recipe import check_same_recipe
 
 RECIPE = {"seed": 1, "training": {"max_tokens": 60, "max_updates": 10}}
@@ -67,12 +67,12 @@ def test_a_state_alone_is_no_checkpoint(folder: CheckpointFolder) -> None:
 
 def test_clear_and_leftovers(folder: CheckpointFolder) -> None:
     folder.clear()  # a folder that does not exist is no error
-    folder.remove_leftovers()
+    remove_leftovers(folder.path)
     save(folder, 2)
     folder.save_best(weights(1.0))
     (folder.path / ".resume.pt.0a1b2c3d").write_bytes(b"half of a state")
     (folder.path / ".notes").mkdir()  # not ours
-    folder.remove_leftovers()
+    remove_leftovers(folder.path)
     assert names(folder) == [".notes", "best.safetensors", "resume.pt", "update_00000002.safetensors"]
     (folder.path / ".notes").rmdir()
     folder.clear()

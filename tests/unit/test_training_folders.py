@@ -96,6 +96,28 @@ def test_inherited_weights_are_of_a_member_of_the_space(
     assert expected in failure(capsys)
 
 
+def test_options_left_out_are_those_of_the_supertransformer(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = super_settings(runs / "task" / "bin", tmp_path / "super", max_updates=1, final="last")
+    settings["model"] = {"share_embeddings": "none", "attention_dropout": 0.1, "dropout": 0.3}
+    assert train_super([write_yaml(tmp_path / "super.yaml", settings)]) == 0
+    inherit = "--inherit", str(tmp_path / "super"), "model=null"
+    assert run_sub(runs, tmp_path, *inherit, "model.dropout=0.2") == 0
+    options = json.loads((tmp_path / "sub" / "config.json").read_text())
+    assert [options[name] for name in settings["model"]] == ["none", 0.1, 0.2]
+    assert run_sub(runs, tmp_path, *inherit, "model.share_embeddings=decoder", "--restart") == 2
+    assert "model.share_embeddings: must be the SuperTransformer's ('none')" in failure(capsys)
+
+
+def test_what_a_killed_save_left_is_removed(runs: Path, tmp_path: Path) -> None:
+    half = tmp_path / "sub" / ".model.safetensors.0a1b2c3d"
+    half.parent.mkdir()
+    half.write_bytes(b"half of a model")
+    assert run_sub(runs, tmp_path) == 0
+    assert not half.exists() and (tmp_path / "sub" / "model.safetensors").exists()
+
+
 def test_a_folder_belongs_to_one_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_sub(runs, tmp_path) == 0
     before = content(tmp_path / "sub")

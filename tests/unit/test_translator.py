@@ -26,6 +26,7 @@ from hat.data.corpus import CorpusMeta
 from hat.data.shortlist import Shortlist
 from hat.decoding import BeamOptions
 from hat.errors import ConfigError, DataError
+from hat.recipes.model_folder import load_model
 
 LIMITS = {"max_length_ratio": 1.0, "max_length_offset": 3}
 FLAGS = ["decoding.max_length_offset=3", "device=cpu", "threads=1"]
@@ -117,6 +118,8 @@ def test_options_are_checked(translator: Translator) -> None:
         translator.translate(SOURCE, beem=5)
     with pytest.raises(ConfigError, match=r"^translate: beam: must be greater than 0, is 0$"):
         translator.translate(SOURCE, beam=0)
+    with pytest.raises(ConfigError, match=r"^translate: length_penalty: must be less than or equal to 10, is 500"):
+        translator.translate(SOURCE, length_penalty=500)
     with pytest.raises(ConfigError, match="lines must be a list of sentences"):
         translator.translate("s1 s2")
 
@@ -130,6 +133,21 @@ def test_the_tokeniser_must_be_the_models(runs: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "sub" / "tokenizer")
     with pytest.raises(DataError, match="tokenizer"):
         Translator.from_pretrained(tmp_path / "sub")
+
+
+def test_what_is_extracted_from_a_loaded_model_translates_text(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "super", tmp_path / "super")
+    model = SuperTransformer.from_pretrained(tmp_path / "super")
+    model.extract(model.space.smallest()).save_pretrained(tmp_path / "sub")
+    Transformer.from_pretrained(tmp_path / "sub").save_pretrained(tmp_path / "copy")
+    translated = Translator.from_pretrained(tmp_path / "copy").translate(SOURCE, **LIMITS)
+    model.space.smallest().to_json(tmp_path / "smallest.json")
+    net, codec = load_model(runs / "super", tmp_path / "smallest.json")
+    assert translated == Translator(net, codec).translate(SOURCE, **LIMITS)
+    shutil.rmtree(tmp_path / "super")
+    with pytest.raises(DataError, match=r"super/tokenizer: no such folder; the tokeniser of a model is expected here"):
+        model.save_pretrained(tmp_path / "again")
+    assert not (tmp_path / "again" / "config.json").exists()
 
 
 def shortlist(runs: Path, always: Sequence[int], likely: int) -> Shortlist:
@@ -175,6 +193,10 @@ def test_the_shortlist_must_be_the_models(run: Run, runs: Path, translator: Tran
     other.save(tmp_path / "other.npz")
     status, out, err = run(translate_main, "sub", "--shortlist", tmp_path / "other.npz", stdin=b"s1\n")
     assert (status, out, err.count("\n")) == (2, "", 1) and "the shortlist must be of the data" in err
+    smaller = Shortlist(own._always, own._likely[:5], own.target_vocab_size, "of other vocabularies")
+    smaller.save(tmp_path / "smaller.npz")
+    status, out, err = run(evaluate_main, "sub", "data=data", f"shortlist={tmp_path / 'smaller.npz'}")
+    assert (status, out) == (2, "") and err.splitlines()[-1].startswith("hat-evaluate: the shortlist must be of the")
 
 
 def test_translate_reads_standard_input_and_files(run: Run, translator: Translator, tmp_path: Path) -> None:
