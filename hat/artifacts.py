@@ -236,16 +236,24 @@ def _finite(value: Any) -> Any:
 
 def machine_name() -> str:
     """The processor's model and how many cores this process may use, for example ``AMD EPYC (2 cores)``."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, UnicodeDecodeError):  # boards such as the Raspberry Pi; /proc/cpuinfo names none
-        model = Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n") or model
+    model = _board() or _processor() or platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model} ({cores} cores)"
+
+
+def _board() -> str | None:
+    """The name of a board such as a Raspberry Pi: its ``/proc/cpuinfo`` names none, or the same for several."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n")
+    return None
+
+
+def _processor() -> str | None:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.lower().startswith(("model name", "hardware")):
-                model = line.partition(":")[2].strip()
-                break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model} ({cores} cores)"
+                return line.partition(":")[2].strip()
+    return None
 
 
 def _timestamp(seconds: float) -> str:

@@ -22,6 +22,7 @@ from hat.artifacts import make_folder, write_json, write_text
 from hat.cli.command import run_guarded
 from hat.cli.search import milliseconds
 from hat.config import load_config, override_of
+from hat.errors import ConfigError
 from hat.latency.predictor import LatencyPredictor
 from hat.nn.device import choose_device
 from hat.recipes.search_config import SearchConfig
@@ -58,12 +59,17 @@ def compare(config: SearchConfig, seeds: Sequence[int], procedures: Sequence[str
     use_threads(config.threads)
     bench = _Bench(config)
     path = make_folder(config.output) / "comparison.json"
-    runs: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    compared = {"settings": bench.settings(), "runs": []}
+    if path.exists():
+        before, compared = compared, json.loads(path.read_text(encoding="utf-8"))
+        if compared["settings"] != before["settings"]:
+            raise ConfigError(f"{path}: compares searches with other settings or models; choose another --output.")
+    runs: list[dict[str, Any]] = compared["runs"]
     for seed in seeds:
         for procedure in procedures:
             if not any((run["seed"], run["procedure"]) == (seed, procedure) for run in runs):
                 runs.append(bench.run(procedure, seed))
-                write_json(path, runs)
+                write_json(path, compared)
     chosen = [run for run in runs if run["seed"] in seeds]
     text = table(chosen)
     write_text(config.output / "comparison.md", text + "\n")
@@ -87,9 +93,17 @@ class _Bench:
         self.task = Task(model.space, predict_ms, config.latency_limit_ms, limits)
         self.sentences = sum(sizes)
 
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for searches to be compared, as plain values."""
+        sections = self.config.evolution, self.config.scoring, self.config.limits
+        values = [self.evaluator.basis(), self.config.latency_limit_ms, *(s.model_dump(mode="json") for s in sections)]
+        return dict(zip(("scores", "latency_limit_ms", "evolution", "scoring", "limits"), values, strict=True))
+
     def run(self, procedure: str, seed: int) -> dict[str, Any]:
         """One search, and the course it took."""
         scoring: ScoringConfig = self.config.scoring.model_copy(update={"stop_early": procedure != PAPER})
+        if procedure == RANDOM:  # its very best
+            scoring = scoring.model_copy(update={"tolerance": 0.0})
         scores = Scoreboard(self.losses, self.evaluator.tokens, scoring)
         course: list[tuple[int, float]] = []
 

@@ -22,6 +22,8 @@ from typing import Any
 from running import hat, run_experiment
 
 from hat import Architecture
+from hat.artifacts import write_json
+from hat.errors import ConfigError
 from hat.latency.predictor import LatencyPredictor
 from hat.report.drawing import draw_architecture
 
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.6, help="the limits, as a part of Transformer-Tiny's latency")
     parser.add_argument("--samples", type=int, default=100, help="architectures of each latency data set")
     args = parser.parse_args()
+    check_same(RUNS / "arguments.json", vars(args))
     for name, overrides in SETTINGS.items():
         measure(folder(name), [f"samples={args.samples}", *overrides])
     found = {name: search(folder(name), args.share) for name in SETTINGS}
@@ -54,6 +57,14 @@ def main() -> None:
     for name, network in networks.items():
         draw_architecture(network, RUNS / f"{folder(name).name}.svg", name, list(networks.values()))
     print(text)
+
+
+def check_same(path: Path, arguments: dict[str, Any]) -> None:
+    """Refuse to go on with what was begun with other arguments. Raises ConfigError."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else arguments
+    if before != arguments:
+        raise ConfigError(f"{path.parent}: was begun with {before}, now it is {arguments}; remove it to begin anew.")
+    write_json(path, arguments)
 
 
 def folder(name: str) -> Path:

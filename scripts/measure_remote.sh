@@ -23,6 +23,11 @@ quote() { # a word of a command for the shell there, whatever characters it has
     printf "'%s'" "${1//\'/\'\\\'\'}"
 }
 
+case ${1:-} in --help | -h)
+    sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
 if [ $# -lt 2 ]; then
     fail "give a machine and settings: scripts/measure_remote.sh USER@HOST CONFIG.yaml [section.key=value ...]"
 fi
@@ -31,7 +36,7 @@ shift
 for argument in "$@"; do
     case $argument in
     --restart) restart=--restart ;;
-    --architecture* | --check* | --dry-run) fail "$argument is for hat-measure-latency itself; run it there." ;;
+    --help | -h | --architecture* | --check* | --dry-run | --version) fail "$argument is for hat-measure-latency itself; run it there." ;;
     *) settings+=("$argument") ;;
     esac
 done
@@ -64,12 +69,13 @@ if settings["anchor"] not in (None, "none"):
         shutil.copyfile(settings["anchor"], work / "upload" / "anchor.json")
     except OSError as error:
         sys.exit(f"measure_remote.sh: {settings['anchor']}: cannot be read as the anchor: {error.strerror}.")
-    settings["anchor"] = "anchor.json"
+    settings["anchor"] = ".hat/anchor.json"
 settings["output"] = "latency"
 (work / "upload" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 END
 output=$(cat "$work/output")
 name=$(printf %s "$output" | tr -c 'A-Za-z0-9._-' _)
+case $name in .*) name=_$name ;; esac # no folder above, and none that is hidden
 folder=${HAT_REMOTE_FOLDER:-hat-measure/$name}
 files=(latency.csv device.json config.yaml run.json metrics.jsonl)
 
@@ -86,8 +92,8 @@ if [ -e "$output/latency.csv" ]; then
 fi
 
 cat >"$work/upload/run.sh" <<'END'
-# Measures here, in the folder of this script, until it is done or the connection ends.
-cd "$(dirname "$0")" || exit 1
+# Measures here, in the folder above this script's, until it is done or the connection ends.
+cd "$(dirname "$0")/.." || exit 1
 python=$1
 shift
 command -v "$python" >/dev/null || { echo "measure_remote.sh: there is no $python on that machine." >&2; exit 2; }
@@ -101,11 +107,11 @@ if sys.version_info < (3, 10):
 if missing:
     sys.exit("measure_remote.sh: that machine needs, once: python3 -m pip install " + " ".join(missing))
 ' || exit 2
-if [ -d before ] && [ ! -e latency/latency.csv ]; then
-    mkdir -p latency && cp before/* latency/
+if [ -d .hat/before ] && [ ! -e latency/latency.csv ]; then
+    mkdir -p latency && cp .hat/before/* latency/
 fi
-rm -rf before
-PYTHONPATH=. "$python" -m hat.cli.measure_latency config.yaml "$@" </dev/null >/dev/null &
+rm -rf .hat/before
+PYTHONPATH=.hat "$python" -m hat.cli.measure_latency .hat/config.yaml "$@" </dev/null >/dev/null &
 measuring=$!
 echo "$measuring" >measuring.pid
 trap 'kill -TERM "$measuring" 2>/dev/null' HUP INT TERM
@@ -122,16 +128,23 @@ rm -f measuring.pid
 exit "$status"
 END
 
+# Everything that travels goes into .hat there: nothing else in that folder is ever removed.
 there=$(quote "$folder")
+running='[ -f measuring.pid ] && kill -0 "$(cat measuring.pid)" 2>/dev/null'
+unpack="if $running; then exit 9; fi; rm -rf .hat && mkdir .hat && tar -C .hat -xf -"
 tar -C "$root" --exclude=__pycache__ -cf - hat -C "$work/upload" . |
-    ssh "${options[@]}" -- "$host" "mkdir -p -- $there && cd -- $there && rm -rf hat before && tar -xf -" ||
-    fail "$host: hat could not be copied there; try: ssh ${SSH_OPTIONS:-} $host"
+    ssh "${options[@]}" -- "$host" "mkdir -p -- $there && cd -- $there && { $unpack; }"
+case $? in
+0) ;;
+9) fail "$host: is still measuring in $folder, begun before; wait for it, or end it there." ;;
+*) fail "$host: hat could not be copied there; try: ssh ${SSH_OPTIONS:-} $host" ;;
+esac
 mkdir -p "$output" && printf '%s\n' "$host:$folder" >"$origin" || fail "$output: must be a folder that can be written."
 
 # In the background, so that a signal is heard at once; with an input that stays open until this script ends.
 mkfifo "$work/open" && exec 9<>"$work/open"
 stopped=
-ssh "${options[@]}" -- "$host" "sh $there/run.sh $(quote "${HAT_REMOTE_PYTHON:-python3}") $restart" <&9 &
+ssh "${options[@]}" -- "$host" "sh $there/.hat/run.sh $(quote "${HAT_REMOTE_PYTHON:-python3}") $restart" <&9 &
 measuring=$!
 trap 'stopped=1; kill "$measuring" 2>/dev/null' INT TERM HUP
 wait "$measuring"
@@ -144,7 +157,6 @@ trap '' INT TERM HUP # what was measured comes back first
 [ -n "$stopped" ] && status=130
 
 mkdir "$work/back"
-running='[ -f measuring.pid ] && kill -0 "$(cat measuring.pid)" 2>/dev/null'
 waiting="n=0; while [ \$n -lt 60 ] && $running; do sleep 1; n=\$((n + 1)); done"
 ssh "${options[@]}" -- "$host" "cd -- $there && { $waiting; mkdir -p latency; tar -C latency -cf - .; }" </dev/null |
     tar -C "$work/back" -xf - ||

@@ -9,13 +9,12 @@ all rows by the seed, its last tenth is the test part; errors are means over fiv
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from running import run_experiment
 
-from hat.errors import DataError
 from hat.latency.accuracy import Accuracy
 from hat.latency.choosing import InformativeChoice
 from hat.latency.cost_model import CostModel, CostModelOptions, adapt_cost_model, fit_cost_model
@@ -252,7 +251,7 @@ TABLES: dict[str, Callable[[dict[str, Rows]], None]] = {
 }  # fmt: skip
 
 
-def main() -> int:
+def main() -> None:
     """Print the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = os.environ.get("HAT_SHARED")
@@ -262,15 +261,10 @@ def main() -> int:
     args = parser.parse_args()
     if args.folder is None:
         parser.error("give the folder of the public sets, or set HAT_SHARED")
-    try:
-        sets = {name: load(args.folder, name) for name in args.sets}
-    except DataError as error:
-        print(f"public_latency.py: {error}", file=sys.stderr)
-        return 2
+    sets = {name: load(args.folder, name) for name in args.sets}
     for name in args.tables:
         TABLES[name](sets)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_experiment("public_latency", main)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from running import run_experiment
 
 from hat import Architecture, Transformer
+from hat.errors import DataError
 from hat.latency.measure import random_model
 from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import DeviceRecord
 from hat.latency.stopwatch import Stopwatch
 
 
@@ -25,10 +27,16 @@ def latencies_ms(nets: Sequence[Transformer], predictor: LatencyPredictor, round
         predictor: whose data set was measured on this machine.
         rounds: how often each model is measured.
     """
-    assert predictor.device is not None, "its data set was measured here"
-    stopwatch = Stopwatch(predictor.device, predictor.pace, predictor.statistic)
+    stopwatch = Stopwatch(device_of(predictor), predictor.pace, predictor.statistic)
     measured = [[stopwatch.read(net).latency_ms for net in nets] for _ in range(rounds)]
     return [round(statistics.median(latencies), 3) for latencies in zip(*measured, strict=True)]
+
+
+def device_of(predictor: LatencyPredictor) -> DeviceRecord:
+    """How its data set was measured. Raises DataError if it does not say."""
+    if predictor.device is None:
+        raise DataError("the predictor must be of a data set with its device.json, is not: nothing says what to time.")
+    return predictor.device
 
 
 def main() -> None:
@@ -38,8 +46,7 @@ def main() -> None:
     parser.add_argument("architectures", nargs="+", metavar="ARCHITECTURE.json")
     args = parser.parse_args()
     predictor = LatencyPredictor.load(args.predictor)
-    assert predictor.device is not None, "its data set was measured here"
-    settings = predictor.device.settings
+    settings = device_of(predictor).settings
     nets = [random_model(Architecture.from_json(path), settings) for path in args.architectures]
     for ms in latencies_ms(nets, predictor):
         print(ms)

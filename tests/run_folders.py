@@ -11,7 +11,7 @@ import yaml
 from hat.artifacts import write_json
 from hat.config import validate
 from hat.latency.settings import DeviceRecord
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Timed
 from hat.latency.writer import LatencyWriter
 from hat.recipes.train_predictor import TrainPredictorConfig, train_predictor
 from hat.space import Architecture, SearchSpace
@@ -69,7 +69,7 @@ def write_latency(folder: Path, rows: int = ROWS, finished: bool = True, anchore
         total_ms = 1 + count_multiply_adds(architecture, 9, 11).decoder / 1e6 + len(architecture.decoder.layers)
         pace = (1.5 if 20 <= row < 30 else 1.0) * rng.uniform(0.99, 1.01)
         sample = LatencySample.of_runs([(0.5 * pace, total_ms * pace)] * 3)
-        writer.append(architecture, sample, anchor_ms=4.0 if anchored else None)
+        writer.append(architecture, Timed(sample, anchor_ms=4.0 if anchored else None))
     return folder
 
 

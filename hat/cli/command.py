@@ -113,7 +113,10 @@ def _machine_problem(error: Exception) -> str | None:
     # torch's error by its name, since not every command needs torch; its CPU allocator has none of its own.
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or "can't allocate memory" in str(error):
-        return "out of memory; lower max_tokens (training, search), batch_tokens or the beam (translation)."
+        return (
+            "out of memory; lower max_tokens (training, search), batch_tokens or the beam (translation), or what "
+            "settings says of the call (measuring)."
+        )
     return None
 
 

@@ -13,6 +13,7 @@ from hat.latency.predictor import Calibration
 from hat.latency.rows import FloatArray, Rows
 
 FOLDS = 5
+_LEAST_ERRORS = 5
 COVERAGE = 0.9
 """Share of the measurements that an interval is to hold."""
 
@@ -67,7 +68,18 @@ def conformal_bound(errors: FloatArray) -> float | None:
     return None if rank > len(errors) else float(np.sort(errors)[rank - 1])
 
 
-def calibrate(train: Rows, errors: FloatArray) -> Calibration:
-    """How far a predictor can be trusted that was fitted to ``train``, with these :func:`cross_validated_errors`."""
+def calibrate(train: Rows, errors: FloatArray, before: float | None = None) -> Calibration:
+    """How far a predictor can be trusted that was fitted to ``train``, with these :func:`cross_validated_errors`.
+
+    Args:
+        train: the rows.
+        errors: of each.
+        before: ``relative_error_90`` of the predictor that this one was adapted from. Where there are too few errors
+            for a bound of their own, it is the larger of this and all errors: of n, a new one exceeds the largest at
+            most once in n + 1 times.
+    """
     lowest, highest = train.features.min(axis=0), train.features.max(axis=0)
-    return Calibration(conformal_bound(errors), tuple(lowest.tolist()), tuple(highest.tolist()))
+    bound = conformal_bound(errors)
+    if bound is None and before is not None and len(errors) >= _LEAST_ERRORS:
+        bound = max(before, float(errors.max()))
+    return Calibration(bound, tuple(lowest.tolist()), tuple(highest.tolist()))

@@ -70,6 +70,8 @@ class LatencyDataset:
     """None where no anchor was timed, as in the public files."""
     p90_ms: Mapping[Target, FloatArray] = field(default_factory=dict)
     """90th percentiles, shape (n,) each; nothing where the file does not hold them, as the public ones."""
+    name: str = "a latency data set"
+    """What error messages call it."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -88,7 +90,7 @@ class LatencyDataset:
         if statistic == "p90":
             if target not in self.p90_ms:
                 raise DataError(
-                    f"the data set must have the column latency_p90_{target} for statistic p90, has not; use mean, or "
+                    f"{self.name}: must have the column latency_p90_{target} for statistic p90, has not; use mean, or "
                     "measure it with hat-measure-latency."
                 )
             return self.p90_ms[target]
@@ -143,6 +145,7 @@ class LatencyDataset:
             architectures=tuple(architectures) or None,
             anchored=anchored,
             p90_ms={target: np.array(column) * factor for target, column in percentiles.items()},
+            name=str(path),
         )
 
     def split(
@@ -166,7 +169,8 @@ class LatencyDataset:
         among = np.arange(len(self)) if among is None else among
         rows = len(among)
         if rows < 10:
-            raise DataError(f"a latency data set must have at least 10 rows to be split 8:1:1, has {rows}.")
+            left_out = f" ({len(self) - rows} of {len(self)} are left out)" if rows < len(self) else ""
+            raise DataError(f"{self.name}: must have at least 10 rows to be split 8:1:1, has {rows}{left_out}.")
         order = among[np.random.default_rng(seed).permutation(rows)].astype(np.int64)
         tenth = rows // 10
         available = rows - 2 * tenth

@@ -28,14 +28,16 @@ OWN_COLUMNS = (
     "latency_median_total",
     "latency_p90_total",
     "latency_p99_total",
+    "standard_error_total",
     "runs",
     "anchor_ms",
     "retakes",
     "time",
     "architecture",
 )
-"""What our files hold beyond that: milliseconds, the number of runs, what the anchor that was timed in turn took at the
-same pace, how often the row was measured anew because of that, the time of day, compact JSON. All times are as they
+"""What our files hold beyond that: milliseconds; the standard error of the mean total (of its ratio to the anchor's
+where there is one; empty of too few runs to tell); the number of runs; what the anchor that was timed in turn took at
+the same pace; how often the row was measured anew because of that; the time of day; compact JSON. All times are as they
 were measured."""
 DRIFT_COLUMNS = ("anchor_ms", "retakes")
 """Those that a file does not hold whose latencies were measured without an anchor."""

@@ -72,7 +72,7 @@ class Findings:
         return asdict(self)
 
 
-def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
+def check_latencies(features: FloatArray, latency_ms: FloatArray, name: str = "a latency data set") -> Findings:
     """Look for shifted stretches of rows and for outliers, by what a cost model fitted to all rows expects.
 
     Architectures are measured in random order, so nothing in them explains why many in a row take longer than
@@ -82,14 +82,13 @@ def check_latencies(features: FloatArray, latency_ms: FloatArray) -> Findings:
     Args:
         features: shape (n, 10), in the order they were measured in.
         latency_ms: shape (n,).
+        name: what errors call the rows.
 
     Raises:
         DataError: if there are fewer than 30 rows.
     """
     if len(latency_ms) < 2 * WINDOW:
-        raise DataError(
-            f"a latency data set must have at least {2 * WINDOW} rows to be checked, has {len(latency_ms)}."
-        )
+        raise DataError(f"{name}: must have at least {2 * WINDOW} rows to be checked, has {len(latency_ms)}.")
     pace, cuts = np.zeros(len(latency_ms)), [0]
     for _ in range(_MOST_ROUNDS):  # shifted rows spoil the fit that finds them: at one pace, find them again
         model = fit_cost_model(Rows(features, latency_ms / np.exp(pace)), CostModelOptions())

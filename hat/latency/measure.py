@@ -15,7 +15,7 @@ from hat.decoding import BeamOptions, search_encoded
 from hat.errors import BackendError, ConfigError, HatError
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import CallSettings, LatencySettings
-from hat.latency.statistics import LatencySample, relative_median_error
+from hat.latency.statistics import LatencySample, relative_mean_error, relative_median_error
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
@@ -75,16 +75,16 @@ def _measure(call: "_Call", settings: CallSettings) -> LatencySample:
         call.warm_up(settings.warmup_runs)
         runs: list[tuple[float, float]] = []
         while len(runs) < settings.runs and not (
-            len(runs) >= settings.least_runs and _sure([total for _, total in runs], settings.relative_error)
+            len(runs) >= settings.least_runs
+            and _sure(relative_mean_error([total for _, total in runs]), settings.relative_error)
         ):
             runs.append(call.run())
     return LatencySample.of_runs(runs)
 
 
-def _sure(values: Sequence[float], relative_error: float | None) -> bool:
-    """Whether the median of ``values`` is known well enough."""
-    error = relative_median_error(values)
-    return relative_error is not None and error is not None and error <= relative_error
+def _sure(error: float | None, wanted: float | None) -> bool:
+    """Whether a latency with this relative standard error is known well enough; None of too few runs to tell."""
+    return wanted is not None and error is not None and error <= wanted
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class AnchoredTimer:
         with _no_garbage_collection():
             anchor.warm_up(self.settings.warmup_runs)
             call.warm_up(self.settings.warmup_runs)
-            while len(runs) < most and not (len(runs) >= least and _sure(ratios, self.settings.relative_error)):
+            while len(runs) < most and not (
+                len(runs) >= least and _sure(relative_median_error(ratios), self.settings.relative_error)
+            ):
                 turn = min(RUNS_PER_TURN, most - len(runs))
                 anchor.run()
                 anchor_ms = sum(anchor.run()[1] for _ in range(turn))

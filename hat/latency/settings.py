@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from hat.artifacts import read_json, write_json
-from hat.config import Section, Threads, describe_validation_error
+from hat.config import Section, Threads, describe_validation_error, flatten
 from hat.errors import DataError
 from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
@@ -51,8 +51,8 @@ class CallSettings(Section):
     runs: int = Field(default=300, gt=0)
     """Most timed runs."""
     least_runs: int = Field(default=8, gt=0)
-    """Fewest timed runs, however quickly the latency is known. For ``statistic: p90`` of the predictor set 30: the 90th
-    percentile of fewer lies too low, of nine runs at the 82nd."""
+    """Fewest timed runs, however quickly the latency is known. For ``statistic: p90`` of the predictor set 30: fewer
+    tell little of what the slowest tenth takes."""
     relative_error: float | None = Field(default=0.01, gt=0, lt=1)
     """Fewer runs are timed where the latency's standard error is below this part of it; null always takes them all."""
 
@@ -98,6 +98,14 @@ class DeviceRecord(Section):
         """What must be the same for latencies to be comparable, of what both records say."""
         unknown = {name for name in ("hardware", "software") if None in (getattr(self, name), getattr(other, name))}
         return self.model_dump(mode="json", exclude={"format", "sessions", *unknown})
+
+    def difference(self, other: "DeviceRecord") -> tuple[str, Any, Any] | None:
+        """The first of :meth:`comparable` that differs: its key, what it is here and in ``other``; None if none."""
+        ours, theirs = flatten(self.comparable(other)), flatten(other.comparable(self))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                return key, ours.get(key), theirs.get(key)
+        return None
 
     def lines(self) -> list[str]:
         """The record in a few lines for people."""

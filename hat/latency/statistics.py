@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,13 @@ Statistic = Literal["mean", "p90"]
 TRIMMED_SHARE = 0.1
 """Share of the runs that is dropped at either end before the mean is taken."""
 LEAST_RUNS_P90 = 30
-"""The 90th percentile of fewer runs lies too low: of nine runs at the 82nd."""
+"""Fewer runs tell little of the 90th percentile, which hangs on the few slowest."""
+_PERCENTILE: Literal["median_unbiased"] = "median_unbiased"
+"""As often too high as too low, whatever the distribution. Interpolated linearly, the 90th of nine runs is the 82nd.
+
+Source: R. J. Hyndman and Y. Fan, "Sample quantiles in statistical packages", The American Statistician 50 (1996),
+definition 8.
+"""
 LEAST_VALUES = 8
 """Fewer do not tell how far their median can be trusted."""
 
@@ -30,32 +36,35 @@ class TimeStatistics:
     median_ms: float
     """Of all runs."""
     p90_ms: float
-    """90th percentile of all runs, interpolated linearly between two of them."""
+    """90th percentile of all runs."""
     p99_ms: float
-    """99th percentile, likewise."""
+    """99th percentile; of fewer than 66 runs, the slowest."""
     standard_error_ms: float | None
     """Of the mean; None of a single run."""
 
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> "TimeStatistics":
-        """The statistics of these times. Raises ValueError when there are none.
-
-        Source of the standard error: K. K. Yuen, "The two-sample trimmed t for unequal population variances",
-        Biometrika 61 (1974).
-        """
+        """The statistics of these times. Raises ValueError when there are none."""
         kept = np.asarray(trim(times_ms), dtype=np.float64)
-        error_ms = None
-        if len(times_ms) > 1:  # that of a trimmed mean: from the times with the dropped ones moved to the kept range
-            winsorized = np.clip(times_ms, kept[0], kept[-1])
-            error_ms = float(winsorized.std(ddof=1)) * len(times_ms) ** 0.5 / len(kept)
         return cls(
             mean_ms=float(kept.mean()),
             std_ms=float(kept.std()),
             median_ms=float(np.median(times_ms)),
-            p90_ms=float(np.percentile(times_ms, 90)),
-            p99_ms=float(np.percentile(times_ms, 99)),
-            standard_error_ms=error_ms,
+            p90_ms=float(np.percentile(times_ms, 90, method=_PERCENTILE)),
+            p99_ms=float(np.percentile(times_ms, 99, method=_PERCENTILE)),
+            standard_error_ms=_mean_error(times_ms, kept),
         )
+
+
+def _mean_error(times_ms: Sequence[float], kept: npt.NDArray[np.float64]) -> float | None:
+    """Standard error of the mean of ``kept``, what is left of the times: from all, the dropped moved to the kept range.
+
+    Source: K. K. Yuen, "The two-sample trimmed t for unequal population variances", Biometrika 61 (1974).
+    """
+    if len(times_ms) < 2:
+        return None
+    winsorized = np.clip(times_ms, kept[0], kept[-1])
+    return float(winsorized.std(ddof=1)) * math.sqrt(len(times_ms)) / len(kept)
 
 
 def robust_deviation(off: npt.NDArray[np.float64]) -> float:
@@ -108,12 +117,29 @@ class LatencySample:
         return asdict(self)
 
 
+class Timed(NamedTuple):
+    """One measurement of an architecture."""
+
+    sample: LatencySample
+    anchor_ms: float | None = None
+    """What the anchor took at the same pace; None without an anchor."""
+    relative_error: float | None = None
+    """Standard error of the latency, as a part of it; None where there are too few runs to tell."""
+
+
 def median_error(values: Sequence[float]) -> float:
     """Standard error of the median of ``values``, from their median distance to it.
 
     As if they were normal but for outliers: 1.2533 · 1.4826 · (median distance) / √n.
     """
     return 1.2533 * robust_deviation(np.asarray(values) - np.median(values)) / math.sqrt(len(values))
+
+
+def relative_mean_error(times_ms: Sequence[float]) -> float | None:
+    """Standard error of the trimmed mean of ``times_ms`` as a part of it; None of too few to tell."""
+    kept = np.asarray(trim(times_ms), dtype=np.float64)
+    error_ms = _mean_error(times_ms, kept)
+    return None if error_ms is None or len(times_ms) < LEAST_VALUES else error_ms / float(kept.mean())
 
 
 def relative_median_error(values: Sequence[float]) -> float | None:

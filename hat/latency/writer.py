@@ -21,7 +21,7 @@ from hat.latency.layout import (
     read_lines,
     value_of,
 )
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import Timed
 from hat.space import Architecture
 from hat.space.encoding import features
 
@@ -83,16 +83,16 @@ class LatencyWriter:
         """The architectures that the file holds, in order. Raises DataError when a row is damaged."""
         return tuple(row.architecture for row in self.rows())
 
-    def append(self, architecture: Architecture, sample: LatencySample, anchor_ms: float | None = None) -> None:
+    def append(self, architecture: Architecture, timed: Timed) -> None:
         """Add one row; it is on the disk when this returns."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._row(architecture, sample, anchor_ms, 0))
+            file.write(self._row(architecture, timed, 0))
             file.flush()
             os.fsync(file.fileno())
 
-    def retake(self, row: MeasuredRow, sample: LatencySample, anchor_ms: float) -> None:
+    def retake(self, row: MeasuredRow, timed: Timed) -> None:
         """Put a new measurement of a row at the end, instead of the row; a power cut leaves the one or the other."""
-        self._replace(row, self._row(row.architecture, sample, anchor_ms, row.retakes + 1))
+        self._replace(row, self._row(row.architecture, timed, row.retakes + 1))
 
     def count_retake(self, row: MeasuredRow) -> None:
         """Keep a row as it is, at the end, as one that was measured once more for nothing."""
@@ -109,13 +109,15 @@ class LatencyWriter:
         kept = [line for line, known in zip(lines, architectures, strict=True) if known != row.architecture]
         write_text(self.path, "".join(f"{line}\n" for line in (header, *kept)) + new)
 
-    def _row(self, architecture: Architecture, sample: LatencySample, anchor_ms: float | None, retakes: int) -> str:
-        encoder, decoder, total = sample.encoder, sample.decoder, sample.total
+    def _row(self, architecture: Architecture, timed: Timed, retakes: int) -> str:
+        encoder, decoder, total = timed.sample.encoder, timed.sample.decoder, timed.sample.total
+        error_ms = None if timed.relative_error is None else timed.relative_error * total.mean_ms
         values = [
             *features(architecture),
             encoder.mean_ms, decoder.mean_ms, encoder.std_ms, decoder.std_ms,
             encoder.median_ms, encoder.p90_ms, decoder.median_ms, decoder.p90_ms,
-            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, total.p99_ms, sample.runs, anchor_ms, retakes,
+            total.mean_ms, total.std_ms, total.median_ms, total.p90_ms, total.p99_ms,
+            error_ms, timed.sample.runs, timed.anchor_ms, retakes,
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             json.dumps(architecture.to_dict(), separators=(",", ":")),
         ]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hat.config import shorten
 from hat.errors import BackendError, ConfigError, InfeasibleError, SearchError
 from hat.latency.device import describe
 from hat.latency.predictor import LatencyPredictor
@@ -71,7 +72,9 @@ def search_and_measure(
             return find_more(known)
 
     ranking = find(corrected_ms, ())
-    while ranking and len(readings) + len(failed) < most:
+    for left in reversed(range(most)):
+        if not ranking:
+            break
         best = ranking[0]
         try:
             reading = read(best.architecture)
@@ -85,8 +88,8 @@ def search_and_measure(
             readings[best.architecture] = reading
             ratio = _correction(readings, predict_ms, limit_ms)
             logger.info("not surely within the limit: the search goes on with predictions times %.3f", ratio)
-        ranking = find_more(ranking)
-    raise SearchError(_why_none(readings, failed, predict_ms, limit_ms))
+        ranking = find_more(ranking) if left else ranking
+    raise SearchError(_why_none(readings, failed, predict_ms, limit_ms, all_looked_at=not ranking))
 
 
 def _why_none(
@@ -94,6 +97,7 @@ def _why_none(
     failed: Collection[Architecture],
     predict_ms: Callable[[Architecture], float],
     limit_ms: float,
+    all_looked_at: bool,
 ) -> str:
     if not readings:
         return (
@@ -103,12 +107,15 @@ def _why_none(
     taken = statistics.median(known.latency_ms / predict_ms(one) for one, known in readings.items())
     bound = statistics.median(known.upper_ms / predict_ms(one) for one, known in readings.items())
     surely = f", surely at most {bound:.2f} times" if math.isfinite(bound) else ""
+    fastest, reading = min(readings.items(), key=lambda item: item[1].latency_ms)
     slowdowns = [known.slowdown for known in readings.values() if known.slowdown is not None]
     pace = f"; the anchor took {statistics.median(slowdowns):.2f} times its time in the data set" if slowdowns else ""
+    others = ", and others hardly take less" if all_looked_at else ""
     return (
         f"none of the best candidates ({len(readings)} measured, {len(failed)} failed) surely runs within "
-        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction{surely}, and others hardly take "
-        f"less{pace}. Is the machine busy? Measure a new data set, or raise the limit."
+        f"{limit_ms:.4g} ms here: they took {taken:.2f} times their prediction{surely}, the fastest "
+        f"{reading.latency_ms:.4g} ms ({fastest}){others}{pace}. Is the machine busy? Measure a new data set, or raise "
+        f"the limit{'' if all_looked_at else ' or measured_candidates'}."
     )
 
 
@@ -135,12 +142,18 @@ def _correction(
     return max([1.0, *(statistics.median(ratios) for ratios in (slow, unsure) if ratios)])
 
 
-def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
-    """What measures as the predictor's data set was measured. Raises ConfigError before any work is done.
+def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None:
+    """What measures as the predictor's data set was measured; None where that was on another machine.
+
+    On the same machine with other software, or set up otherwise, the anchor's time does not tell the data set's pace:
+    what is measured is then taken by the clock.
 
     Args:
         predictor: whose latencies are to be compared with.
         folder: its folder, for errors.
+
+    Raises:
+        ConfigError: if nothing can be measured here as it was there.
     """
     if predictor.device is None:
         raise ConfigError(
@@ -149,8 +162,8 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
         )
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
-        same = device_name(predictor.device) == device_name(here)
-        stopwatch = Stopwatch(here, predictor.pace if same else None, predictor.statistic)
+        changed = predictor.device.difference(here)
+        stopwatch = Stopwatch(here, None if changed else predictor.pace, predictor.statistic)
     except ConfigError as error:
         raise ConfigError(
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
@@ -161,10 +174,17 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch:
             "%s: its latencies were measured by an earlier version, which decoded otherwise; measure a new data set",
             folder,
         )
-    if not same:
+    if device_name(predictor.device) != device_name(here):
         logger.warning(
-            "the predictor knows another machine (%s) than the one that measures now (%s); set measure=false to search "
-            "for that machine", device_name(predictor.device), device_name(here),
+            "the predictor knows another machine (%s) than this one (%s): the latency of what is found is predicted, "
+            "not measured", device_name(predictor.device), device_name(here),
+        )  # fmt: skip
+        return None
+    if changed:
+        key, before, now = changed
+        logger.warning(
+            "%s: was measured with %s %s, here it is %s: what is found must keep the limit by the clock; measure a new "
+            "data set", folder, key, shorten(before), shorten(now),
         )  # fmt: skip
     return stopwatch
 
@@ -176,8 +196,8 @@ def device_name(device: DeviceRecord) -> str:
 
 def measured_facts(reading: Reading, limit_ms: float) -> dict[str, Any]:
     """What ``found`` says of the measurement; warns where the machine's pace is another than the predictor's."""
-    if reading.slowdown is not None and abs(reading.slowdown - 1) > _OTHER_PACE:
-        kept = "keeps" if reading.now_ms <= limit_ms else "does not keep"
+    kept = "keeps" if reading.now_ms <= limit_ms else "does not keep"
+    if reading.slowdown is not None and (abs(reading.slowdown - 1) > _OTHER_PACE or reading.now_ms > limit_ms):
         logger.warning(
             "this machine now takes %.2f times as long as when the predictor's data were measured; the latency is "
             "given as it was then. Now it is %.4g ms, which %s the limit.", reading.slowdown, reading.now_ms, kept,
@@ -198,7 +218,9 @@ def predicted_facts(predictor: LatencyPredictor, architecture: Architecture) -> 
         upper = "there were too few measurements to tell how far that can be trusted"
     else:
         upper = f"nine in ten such networks take at most {prediction.high_ms:.4g} ms"
-    logger.info("the latency is predicted only (measure: false): %.4g ms, %s", prediction.latency_ms, upper)
+    logger.info("the latency is predicted only: %.4g ms, %s", prediction.latency_ms, upper)
+    if prediction.extrapolates:
+        logger.warning("what was found is unlike all that was measured: its latency is extrapolated")
     return {
         "device": predictor.device and device_name(predictor.device),
         "latency_is": "predicted only",

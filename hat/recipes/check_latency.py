@@ -17,7 +17,7 @@ def check_latency(path: Path) -> str:
         DataError: if the file is no latency data set, or has too few rows.
     """
     data = LatencyDataset.load(path)
-    findings = check_latencies(data.features, data.latency_ms())
+    findings = check_latencies(data.features, data.latency_ms(), data.name)
     for run in findings.shifted:
         logger.info(
             "rows %d to %d were measured under other conditions: %+.1f %%", run.first_row, run.last_row,

@@ -6,12 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from tqdm import tqdm
 
 from hat.errors import BackendError, ConfigError
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Timed
 from hat.latency.writer import LatencyWriter, MeasuredRow
 from hat.space import Architecture
 
@@ -21,16 +20,6 @@ MOST_RETAKES = 2
 """How often a row is measured anew before it is kept as it is."""
 _LEAST_ROWS = 5  # the median of fewer says little about the common pace
 _LINES = 20  # how many lines of progress a whole run prints where there is no terminal
-
-
-class Timed(NamedTuple):
-    """One measurement of an architecture."""
-
-    sample: LatencySample
-    anchor_ms: float | None
-    """What the anchor took at the same pace; None without an anchor."""
-    relative_error: float | None
-    """Standard error of the latency, as a part of it; None where there are too few runs to tell."""
 
 
 Time = Callable[[Architecture], Timed]
@@ -99,7 +88,7 @@ def fill(
         for architecture in missing:
             timed = attempt(architecture)
             if timed is not None:
-                writer.append(architecture, timed.sample, timed.anchor_ms)
+                writer.append(architecture, timed)
                 collected.measured += 1
                 collected.add(timed)
             progress.show(architecture, None if timed is None else timed.sample)
@@ -139,7 +128,7 @@ def _retake(writer: LatencyWriter, row: MeasuredRow, measure: Time) -> Timed | N
     assert timed.anchor_ms is not None and row.anchor_ms is not None, "rows without an anchor have no pace"
     median_ms = statistics.median(known.anchor_ms for known in writer.rows() if known.anchor_ms is not None)
     if abs(timed.anchor_ms - median_ms) < abs(row.anchor_ms - median_ms):
-        writer.retake(row, timed.sample, timed.anchor_ms)
+        writer.retake(row, timed)
     else:
         writer.count_retake(row)
     return timed

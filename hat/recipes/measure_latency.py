@@ -18,8 +18,9 @@ from hat.latency.choosing import choose_informative
 from hat.latency.device import begin_session, describe, end_session
 from hat.latency.measure import AnchoredTimer, measure, random_model
 from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
+from hat.latency.statistics import Timed
 from hat.latency.writer import LatencyWriter
-from hat.recipes.latency_rows import Collected, Time, Timed, fill, short
+from hat.recipes.latency_rows import Collected, Time, fill, short
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import count_parameters
 
@@ -117,7 +118,7 @@ def _timing(anchor: Architecture | None, settings: LatencySettings) -> Time:
 
         def time_alone(architecture: Architecture) -> Timed:
             sample = measure(random_model(architecture, settings), settings)
-            return Timed(sample, None, sample.relative_error)
+            return Timed(sample, relative_error=sample.relative_error)
 
         return time_alone
     timer = AnchoredTimer(anchor, settings)

@@ -3,11 +3,12 @@
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hat.artifacts import RunFolder, alone_in, file_digest, write_json
+from hat.errors import InfeasibleError
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.stopwatch import Reading, Stopwatch
 from hat.nn import SuperTransformer, Transformer
@@ -21,10 +22,11 @@ from hat.recipes.best_measured import (
 )
 from hat.recipes.search_config import SearchConfig
 from hat.recipes.search_front import PARETO_FILE, front_as_json, pick, read_front
-from hat.recipes.search_limits import check_total, latency_function, limits_of
+from hat.recipes.search_limits import check_same_call, check_total, latency_function, limits_of
 from hat.recipes.search_losses import Evaluator, SharedLosses, serve, served
 from hat.recipes.training import check_same_symbols, use_threads
-from hat.search import ALGORITHMS, Candidate, Limit, Scoreboard, Task, pareto_front
+from hat.search import ALGORITHMS, Candidate, EvolutionConfig, Limit, Scoreboard, Task, pareto_front
+from hat.search.candidate import by_score
 from hat.search.feasible import feasible_member
 from hat.search.history import SearchHistory
 from hat.search.nsga2 import check_pymoo
@@ -92,6 +94,7 @@ def _get_ready(config: SearchConfig, load: Callable[[], SuperTransformer], read:
         read = stopwatch.read
     check_same_symbols(config.data, config.supertransformer)
     model = load()
+    check_same_call(predictor, config.predictor, model)
     limits = limits_of(config.limits, model, config.predicted_limit)
     origin = file_digest(config.supertransformer / "model.safetensors")
     return _Ready(config, predictor, stopwatch, read, model, limits, origin)
@@ -104,7 +107,7 @@ def _pick_from(path: Path, config: SearchConfig, read: Read | None) -> Path:
     run = RunFolder(config.output, config, "hat-search")
     with alone_in(config.output):
         best, facts = _best_measured(
-            ready, lambda latency_ms, known: pick(front, ready.task(latency_ms, config.latency_limit_ms))
+            ready, run, lambda latency_ms, known: pick(front, ready.task(latency_ms, config.latency_limit_ms))
         )
         return _write(ready, run, best, {**facts, "front": str(path)})
 
@@ -122,7 +125,7 @@ def _search(config: SearchConfig, world: World, read: Read | None) -> Path:
         scores = Scoreboard(SharedLosses(evaluator, world, kept), evaluator.tokens, config.scoring)
         with SearchHistory(config.output, config.evolution.generations) as history:
             finder = _Finder(ready, scores, history)
-            best, facts = _best_measured(ready, finder.find)
+            best, facts = _best_measured(ready, run, finder.find)
             finder.write_front()
             history.complete()
         counts = {"scored": scores.scored, "sentence_evaluations": scores.sentences}
@@ -142,13 +145,21 @@ class _Finder:
         """Candidates within the limits, best first."""
         config, ready = self._ready.config, self._ready
         task = ready.task(latency_ms, config.latency_limit_ms)
+        start = [candidate.architecture for candidate in known]
         if config.algorithm != "nsga2":
-            return self._run(task, known)
+            return self._run(config.algorithm, task, start, config.evolution.shortened() if known else config.evolution)
         if not known:  # one search is for all limits, whatever is measured
-            feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
-            self._run(ready.task(ready.predictor.predict_ms, math.inf), known)
+            feasible = feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
+            everywhere = ready.task(ready.predictor.predict_ms, math.inf)
+            self._run("nsga2", everywhere, [feasible.architecture, ready.model.space.smallest()], config.evolution)
             self.write_front()  # now: it is for all limits, whatever becomes of this one
-        return pick(self.front(), task)
+        try:
+            return pick(self.front(), task)
+        except InfeasibleError:  # of the front; between its networks there are others
+            return self._run("evolution", task, self._best_first(), config.evolution.shortened())
+
+    def _best_first(self) -> list[Architecture]:
+        return [candidate.architecture for candidate in sorted(self._scored.values(), key=by_score)]
 
     def front(self) -> list[Candidate]:
         """The front of what was scored on all sentences."""
@@ -158,32 +169,36 @@ class _Finder:
         """Write ``pareto.json``."""
         write_json(self._ready.config.output / PARETO_FILE, front_as_json(self.front(), self._ready.origin))
 
-    def _run(self, task: Task, known: Sequence[Candidate]) -> list[Candidate]:
-        config = self._ready.config
-        sizes = config.evolution.shortened() if known else config.evolution
-        start = [candidate.architecture for candidate in known]
-        rng = random.Random(config.seed)
-        ranking = ALGORITHMS[config.algorithm](task, self._scores, sizes, rng, self._history.add, start)
+    def _run(
+        self, algorithm: str, task: Task, start: Sequence[Architecture], sizes: EvolutionConfig
+    ) -> list[Candidate]:
+        rng = random.Random(self._ready.config.seed)
+        ranking = ALGORITHMS[algorithm](task, self._scores, sizes, rng, self._history.add, start)
         self._scored.update((candidate.architecture, candidate) for candidate in ranking if candidate.complete)
         return ranking
 
 
-def _best_measured(ready: _Ready, find: Find) -> tuple[Candidate, dict[str, Any]]:
-    """The best candidate that ``find`` leads to, measured if that is wanted, and what ``found`` says of that."""
+def _best_measured(ready: _Ready, run: RunFolder, find: Find) -> tuple[Candidate, dict[str, Any]]:
+    """The best candidate that ``find`` leads to, measured if that is wanted, and what ``found`` says of that.
+
+    Every measurement is told to ``run``.
+    """
     config, read, stopwatch = ready.config, ready.read, ready.stopwatch
+    limit_ms = config.latency_limit_ms
     if read is None:
-        best = find(latency_function(ready.predictor, config.predicted_limit), ())[0]
+        best = find(latency_function(ready.predictor, config.predicted_limit, config.predictor), ())[0]
         return best, predicted_facts(ready.predictor, best.architecture)
-    best, reading = search_and_measure(
-        find,
-        ready.predictor.predict_ms,
+
+    def read_extracted(architecture: Architecture) -> Reading:
         # What is measured is what would ship: the extracted network, with the SuperTransformer's vocabulary.
-        lambda architecture: read(ready.model.extract(architecture), config.latency_limit_ms),
-        config.latency_limit_ms,
-        config.measured_candidates,
-    )
+        reading = read(ready.model.extract(architecture), limit_ms)
+        run.log(event="measured", architecture=architecture.to_dict(), **asdict(reading))
+        return reading
+
+    predict_ms = ready.predictor.predict_ms
+    best, reading = search_and_measure(find, predict_ms, read_extracted, limit_ms, config.measured_candidates)
     device = None if stopwatch is None else device_name(stopwatch.device)
-    return best, {"device": device, **measured_facts(reading, config.latency_limit_ms)}
+    return best, {"device": device, **measured_facts(reading, limit_ms)}
 
 
 def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, Any]) -> Path:
@@ -207,6 +222,7 @@ def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, A
         }
     path = config.output / "architecture.json"
     best.architecture.to_json(path, found)
+    run.forget_after(0)  # the end of an earlier search in this folder
     run.log(event="final", **found)
     run.finish(**{name: found[name] for name in ("scored", "sentence_evaluations") if name in found})
     return path

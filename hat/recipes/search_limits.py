@@ -1,5 +1,7 @@
 """What a SubTransformer must keep besides the latency on the device that measures."""
 
+import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -14,7 +16,10 @@ from hat.search import Limit
 from hat.space import Architecture
 from hat.space.counting import ParameterCount, count_multiply_adds, count_parameters
 
+logger = logging.getLogger(__name__)
+
 FLOAT32_BYTES, MEGABYTE = 4, 1e6
+_SAME_SIZE = 0.1  # vocabularies that differ by this part take about as long
 
 Bound = Literal["upper", "expected"]
 
@@ -46,8 +51,17 @@ class LimitsConfig(Section):
     """Further devices, so that one network suits several at once."""
 
 
-def latency_function(predictor: LatencyPredictor, bound: Bound) -> Callable[[Architecture], float]:
-    """What a predictor says in milliseconds: the upper end of its interval, if it has one, or the expected latency."""
+def latency_function(predictor: LatencyPredictor, bound: Bound, folder: Path) -> Callable[[Architecture], float]:
+    """What a predictor says in milliseconds: the upper end of its interval, if it has one, or the expected latency.
+
+    Args:
+        predictor: the predictor.
+        bound: which of them; without an interval the log says that it is the expected latency.
+        folder: of the predictor, for the log.
+    """
+    if bound == "upper" and predictor.calibration.relative_error_90 is None:
+        logger.warning("%s: was fitted to too few rows for an interval; expected latencies keep the limit", folder)
+        return predictor.predict_ms
 
     def upper_ms(architecture: Architecture) -> float:
         prediction = predictor.predict(architecture)
@@ -94,8 +108,25 @@ def check_total(predictor: LatencyPredictor, folder: Path) -> None:
         )
 
 
+def check_same_call(predictor: LatencyPredictor, folder: Path, model: SuperTransformer) -> None:
+    """Warn where the networks whose latencies are predicted differ from ``model``'s in what is not searched for."""
+    if predictor.device is None:
+        return
+    measured = predictor.device.settings
+    sizes = (measured.source_vocab_size, model.source_vocab_size), (measured.target_vocab_size, model.target_vocab_size)
+    close = all(math.isclose(then, now, rel_tol=_SAME_SIZE) for then, now in sizes)
+    options = model.options.share_embeddings, model.options.pre_norm
+    if not close or options != (measured.share_embeddings, measured.pre_norm):
+        logger.warning(
+            "%s: was measured with %d and %d source and target tokens, share_embeddings %s and pre_norm %s, the "
+            "SuperTransformer has %d and %d, %s and %s: predicted latencies may be off", folder,
+            measured.source_vocab_size, measured.target_vocab_size, measured.share_embeddings, measured.pre_norm,
+            model.source_vocab_size, model.target_vocab_size, *options,
+        )  # fmt: skip
+
+
 def _device_limit(device: DeviceLimit, bound: Bound) -> Limit:
     predictor = LatencyPredictor.load(device.predictor)
     check_total(predictor, device.predictor)
     name = f"latency of {device.predictor}"
-    return Limit(name, "ms", device.latency_limit_ms, latency_function(predictor, bound))
+    return Limit(name, "ms", device.latency_limit_ms, latency_function(predictor, bound, device.predictor))

@@ -142,7 +142,7 @@ def _rows(data: LatencyDataset, device: DeviceRecord | None, config: TrainPredic
 
 def _flagged(data: LatencyDataset) -> IntArray:
     """What ``hat-measure-latency --check`` finds, whatever is predicted."""
-    findings = check_latencies(data.features, data.latency_ms())
+    findings = check_latencies(data.features, data.latency_ms(), data.name)
     return np.array(sorted(findings.flagged_rows()), dtype=np.int64)
 
 
@@ -168,7 +168,8 @@ def _fit(train: Rows, valid: Rows, config: TrainPredictorConfig) -> tuple[str, M
                 f"({config.statistic}), is not."
             )
         adapt = functools.partial(adapt_cost_model, source.model, options=config.structured)
-        return "structured", adapt(train), calibrate(train, left_out_errors(adapt, train))
+        errors = left_out_errors(adapt, train)
+        return "structured", adapt(train), calibrate(train, errors, source.calibration.relative_error_90)
     options = {kind: getattr(config, kind) for kind in FITTERS}
     if config.kind == "auto":
         kind, errors = choose_kind(train, options, config.seed)

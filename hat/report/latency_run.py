@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def _read(run: Run) -> LatencyData | None:
         return None
     data = LatencyDataset.load(path, unfinished=not run.finished)
     try:
-        findings = check_latencies(data.features, data.latency_ms())
+        findings = check_latencies(data.features, data.latency_ms(), data.name)
     except DataError:  # too few rows
         findings = None
     return LatencyData(data, findings, _minutes(path, len(data)))
@@ -66,7 +66,10 @@ def _minutes(path: Path, rows: int) -> FloatArray | None:
     table = [row for row in lines if any(row.values())][:rows]  # without a torn last line
     columns = {name.strip(): name for name in lines.fieldnames or ()}
     try:
-        times = [datetime.strptime(row[columns["time"]], "%Y-%m-%dT%H:%M:%SZ").timestamp() for row in table]
+        times = [
+            datetime.strptime(row[columns["time"]], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+            for row in table
+        ]
     except (KeyError, ValueError):
         return None
     return (np.array(times) - times[0]) / 60 if len(times) == rows else None

@@ -11,7 +11,7 @@ from random_spaces import random_space
 
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyDataset
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Timed
 from hat.latency.writer import LatencyWriter
 from hat.space import Architecture
 from hat.space.encoding import features
@@ -34,7 +34,7 @@ def some_rows(seed: int, number: int) -> list[tuple[Architecture, LatencySample]
 def write(path: Path, rows: list[tuple[Architecture, LatencySample]]) -> None:
     writer = LatencyWriter(path)
     for architecture, sample in rows:
-        writer.append(architecture, sample, anchor_ms=3.7)
+        writer.append(architecture, Timed(sample, anchor_ms=3.7))
 
 
 @PROPERTY

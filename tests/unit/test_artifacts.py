@@ -177,6 +177,24 @@ def test_the_machine_has_a_name() -> None:
     assert machine_name().endswith("cores)")
 
 
+def test_a_board_is_known_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several boards have processors of one name."""
+    files = {
+        "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.2\0",
+        "/proc/cpuinfo": "processor\t: 0\nHardware\t: BCM2835\n",
+    }
+
+    def read(path: Path, encoding: str | None = None) -> str:
+        if str(path) not in files:
+            raise FileNotFoundError
+        return files[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert machine_name().startswith("Raspberry Pi 4 Model B Rev 1.2 (")
+    del files["/proc/device-tree/model"]
+    assert machine_name().startswith("BCM2835 (")
+
+
 def test_a_run_that_continues_drops_the_events_it_makes_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, Example(), "hat-example")
     for update in (1, 2, 3):

@@ -23,7 +23,7 @@ from hat.latency.hardware import Observation
 from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import LatencySample, Timed
 from hat.latency.writer import LatencyWriter
 from hat.recipes import measure_latency as recipe
 from hat.recipes.latency_rows import MOST_RETAKES
@@ -511,7 +511,7 @@ def dataset(
         encoder_ms = slow * features(architecture)[1] * 2
         run = encoder_ms, encoder_ms + slow * 5 * features(architecture)[5]
         sample = LatencySample.of_runs([run, (second * run[0], second * run[1])])
-        writer.append(architecture, sample, anchor_ms=7.5)
+        writer.append(architecture, Timed(sample, anchor_ms=7.5))
     if with_device:
         settings = LatencySettings.model_validate(SETTINGS)
         record = DeviceRecord(machine="m", gpu=None, torch="2.6", settings=settings, anchor=space.largest())
@@ -586,6 +586,9 @@ def test_a_predictor_is_adapted_with_a_few_rows(tmp_path: Path, capsys: pytest.C
     assert json.loads((tmp_path / "here" / "predictor" / "metrics.json").read_text())["test"] is None
     predictor, table = LatencyPredictor.load(tmp_path / "here" / "predictor"), features(SPACE_LARGEST)
     assert predictor(SPACE_LARGEST) == pytest.approx(2 * table[1] + 5 * table[5], rel=1e-3)
+    source = LatencyPredictor.load(tmp_path / "there").calibration.relative_error_90
+    adapted = predictor.calibration.relative_error_90
+    assert source is not None and adapted is not None and adapted >= source  # no narrower, with so few rows
     assert train(tmp_path, *here) == 2
     assert "must have at least 10 rows" in capsys.readouterr().err
     assert train(tmp_path, *here, f"adapt={tmp_path / 'there'}", "target=encoder") == 2
@@ -632,7 +635,7 @@ def test_flagged_rows_are_left_out_everywhere(tmp_path: Path, capsys: pytest.Cap
 def test_the_ninetieth_percentile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every network of this data set was timed twice, the second time taking twice as long."""
     path = dataset(tmp_path, 40, second=2.0)
-    for statistic, times in (("mean", 1.5), ("p90", 1.9)):
+    for statistic, times in (("mean", 1.5), ("p90", 2.0)):
         assert train(tmp_path, "kind=structured", f"statistic={statistic}") == 0
         predictor, table = LatencyPredictor.load(tmp_path / "predictor"), features(SPACE_LARGEST)
         assert predictor.statistic == statistic

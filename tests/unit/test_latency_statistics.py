@@ -1,10 +1,19 @@
 """Trimmed means, percentiles, and how predictions are compared with measurements: closed forms."""
 
+import math
+
 import numpy as np
 import pytest
 
 from hat.latency.accuracy import Accuracy, kendall_tau
-from hat.latency.statistics import LatencySample, TimeStatistics, median_error, trim
+from hat.latency.statistics import (
+    LatencySample,
+    TimeStatistics,
+    median_error,
+    relative_mean_error,
+    relative_median_error,
+    trim,
+)
 
 
 @pytest.mark.parametrize(("runs", "kept"), [(1, 1), (9, 9), (10, 8), (19, 17), (20, 16), (300, 240)])
@@ -24,7 +33,16 @@ def test_closed_forms() -> None:
     assert statistics.mean_ms == 5.5
     assert statistics.std_ms == pytest.approx((63 / 12) ** 0.5)  # of n numbers in a row: (n² - 1) / 12
     assert statistics.median_ms == 5.5
-    assert statistics.p90_ms == pytest.approx(9.1)  # a tenth of the way from the 9th to the 10th
+    assert statistics.p90_ms == pytest.approx((10 + 1 / 3) * 0.9 + 1 / 3)  # of equal steps, the rank itself
+
+
+@pytest.mark.parametrize("runs", [9, 30])
+def test_the_90th_percentile_is_as_often_too_high_as_too_low(runs: int) -> None:
+    generator = np.random.default_rng(1)
+    samples = generator.lognormal(0, 0.3, (4000, runs))
+    true = math.exp(0.3 * 1.2815515655)
+    above = np.mean([TimeStatistics.of(sample.tolist()).p90_ms > true for sample in samples])
+    assert above == pytest.approx(0.5, abs=0.03)
 
 
 def test_the_standard_error_is_that_of_a_trimmed_mean() -> None:
@@ -34,6 +52,15 @@ def test_the_standard_error_is_that_of_a_trimmed_mean() -> None:
     errors = [sample.standard_error_ms for sample in samples if sample.standard_error_ms is not None]
     assert np.mean(errors) == pytest.approx(spread, rel=0.07)
     assert TimeStatistics.of([3.0]).standard_error_ms is None
+
+
+def test_one_run_of_eight_that_takes_three_times_as_long_is_not_known_to_a_percent() -> None:
+    """Their median is; but what is reported is the mean, and of eight runs none is dropped."""
+    times = [9.98, 9.99, 10.0, 10.0, 10.01, 10.02, 10.03, 30.0]
+    median_error, mean_error = relative_median_error(times), relative_mean_error(times)
+    assert median_error is not None and mean_error is not None and median_error < 0.01 < 0.1 < mean_error
+    assert mean_error == LatencySample.of_runs([(1.0, time) for time in times]).relative_error
+    assert relative_mean_error(times[:7]) is None
 
 
 def test_the_error_of_a_median() -> None:
@@ -57,8 +84,8 @@ def test_the_decoder_is_the_rest_run_by_run() -> None:
         "mean_ms": pytest.approx(70 / 3),
         "std_ms": pytest.approx((1400 / 9) ** 0.5),
         "median_ms": 20.0,
-        "p90_ms": pytest.approx(36.0),
-        "p99_ms": pytest.approx(39.6),
+        "p90_ms": 40.0,
+        "p99_ms": 40.0,
         "standard_error_ms": pytest.approx((1400 / 9 / 2) ** 0.5),
     }
 

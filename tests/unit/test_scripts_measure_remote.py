@@ -136,7 +136,6 @@ def test_interrupted_it_brings_back_what_there_is(remote: Remote) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "hat-measure-latency: interrupted." in err or remote.rows() >= 2
     rows = remote.rows()
     assert 2 <= rows == remote.rows(there) < 3000
     assert not (remote.folder / "measuring.pid").exists(), "nothing goes on measuring there"

@@ -17,7 +17,7 @@ from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.config import load_config
 from hat.data.parts import nested_parts
-from hat.errors import SearchError
+from hat.errors import BackendError, SearchError
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.stopwatch import Reading
 from hat.recipes import search_losses
@@ -117,7 +117,7 @@ def test_what_is_predicted_only_says_so_and_keeps_the_limit_with_its_upper_end(
         assert found["latency_is"] == "predicted only" and "measured_ms" not in found
         assert found["predicted_upper_ms"] == pytest.approx(prediction.high_ms, abs=1e-3)
         assert found["predicted_ms"] <= limit_ms and (found["predicted_upper_ms"] <= limit_ms) == (bound == "upper")
-        message = f"predicted only (measure: false): {prediction.latency_ms:.4g} ms, nine in ten such networks take"
+        message = f"predicted only: {prediction.latency_ms:.4g} ms, nine in ten such networks take"
         assert message in err
 
 
@@ -250,6 +250,25 @@ def test_what_is_picked_is_measured_and_the_next_taken_where_it_is_too_slow(runs
         assert best == front[-1 if factor == 1 else -2]
         found = found_in(tmp_path / "one")
         assert found["latency_is"] == "measured" and found["measured_upper_ms"] <= limit_ms
+
+
+def test_where_no_network_of_the_front_is_left_the_search_goes_on_between_them(runs: Path, tmp_path: Path) -> None:
+    assert main([config_of(runs, tmp_path / "all", algorithm="nsga2")]) == 0
+    front = {
+        Architecture.from_dict(item["architecture"])
+        for item in json.loads((tmp_path / "all" / "pareto.json").read_text())
+    }
+    measured: list[Architecture] = []
+    measure = readings(1.0, measured)
+
+    def read(net: Transformer, limit_ms: float) -> Reading:
+        if net.architecture in front:
+            raise BackendError("fails on it")
+        return measure(net, limit_ms)
+
+    config = load_config(SearchConfig, config_of(runs, tmp_path / "one", algorithm="nsga2", measure=True))
+    found = Architecture.from_json(search(config, read=read))
+    assert found == measured[-1] and found not in front and true_ms(found) <= config.latency_limit_ms
 
 
 def test_a_function_of_ones_own_can_measure(runs: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tiny_task import SPACE, make_data, make_predictor, super_settings, write_ya
 from hat import Architecture, SearchSpace
 from hat.cli.train_super import main as train_super
 from hat.config import load_config
-from hat.errors import DataError
+from hat.errors import ConfigError, DataError
 from hat.recipes.search_config import SearchConfig
 from hat.search.scores import ScoreFile
 
@@ -96,7 +96,7 @@ def test_comparing_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     config = load_config(SearchConfig, write_yaml(tmp_path / "search.yaml", values))
     first = compare_searches.compare(config, [1])
-    runs = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    runs = json.loads((tmp_path / "compared" / "comparison.json").read_text())["runs"]
     assert [run["procedure"] for run in runs] == ["paper", "in-parts", "random"]
     # Twelve sentences are one part: both procedures are the same here.
     assert runs[0]["loss"] == runs[1]["loss"] and runs[0]["best"] == runs[1]["best"]
@@ -108,4 +108,6 @@ def test_comparing_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(compare_searches, "evolutionary_search", None)
     monkeypatch.setattr(compare_searches, "random_search", None)
     assert compare_searches.compare(config, [1]) == first
+    with pytest.raises(ConfigError, match=r"comparison\.json: compares searches with other settings or models"):
+        compare_searches.compare(config.model_copy(update={"latency_limit_ms": 13.0}), [1])
     sys.modules.pop("compare_searches")
