@@ -50,7 +50,8 @@ def cost_terms(features: FloatArray) -> FloatArray:
     """The terms of n architectures, (n, 10) → (n, 15).
 
     All layers of a stack have one width, so sums over layers of width times anything follow from the ten averages:
-    nothing is lost by not looking at the single layers.
+    nothing is lost by not looking at the single layers, unless a product's kernel depends on its size, as that of int8
+    and bfloat16 on the backend ``eager`` does.
     """
     e, e_layers, e_ffn, e_heads, d, d_layers, d_ffn, self_heads, cross_heads, attended = features.T
     return np.stack(
