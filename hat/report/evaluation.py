@@ -82,9 +82,9 @@ def _label_heights(axes: "Axes", points: Sequence[Point]) -> list[float]:
         for point in points
     ]
     taken = [(x, y, _LABEL_SIZE, _LABEL_SIZE) for x, y in places]  # middle, width and height
-    heights = []
-    for point, (x, y) in zip(points, places, strict=True):
-        wide = 0.55 * _LABEL_SIZE * len(label(point.name))
+    heights = [0.0] * len(points)
+    for index in sorted(range(len(points)), key=lambda one: -places[one][1]):  # from above, where there is more room
+        (x, y), wide = places[index], 0.55 * _LABEL_SIZE * len(label(points[index].name))
 
         def collisions(above: float, x: float = x, y: float = y, wide: float = wide) -> int:
             return sum(
@@ -92,8 +92,8 @@ def _label_heights(axes: "Axes", points: Sequence[Point]) -> list[float]:
                 for other_x, other_y, other_wide, high in taken
             )
 
-        heights.append(min((10.0, -10.0, 19.0, -19.0), key=collisions))
-        taken.append((x, y + heights[-1], wide, _LABEL_SIZE))
+        heights[index] = min((10.0, -10.0, 19.0, -19.0), key=collisions)
+        taken.append((x, y + heights[index], wide, _LABEL_SIZE))
     return heights
 
 
