@@ -113,7 +113,7 @@ def test_moses_needs_a_language_and_sacremoses(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="needs a language"):
         WhitespaceTokenizer(TokenizerSettings(kind="whitespace", pretokenize="moses"))
     monkeypatch.setitem(sys.modules, "sacremoses", None)
-    with pytest.raises(ConfigError, match="sacremoses, which is not installed; run pip install"):
+    with pytest.raises(ConfigError, match="sacremoses, which is not installed; pip install sacremoses"):
         WhitespaceTokenizer(TokenizerSettings(kind="whitespace", pretokenize="moses", language="de"))
 
 
