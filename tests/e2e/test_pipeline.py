@@ -107,8 +107,6 @@ def test_a_limit_nothing_can_keep_names_the_fastest_network(project: Path, capsy
     capsys.readouterr()
     assert search.main([str(CONFIGS / "search.yaml"), "--latency", "0.001ms"]) == 2
     warning, error = capsys.readouterr().err.strip().splitlines()
-    assert (
-        "was measured with 1800 and 1800 source and target tokens" in warning
-    )  # of the whole corpus, not of 200 merges
+    assert "was measured with 1800 and 1800 source and target tokens" in warning
     # Which one that is, twelve noisy measurements do not decide.
     assert re.search(r"the fastest of \d+ needs [0-9.e+-]+ ms \(enc \d+x\d dec \d+x\d\)", error)
