@@ -218,6 +218,11 @@ class RunFolder:
                 kept.append(line + "\n")
         write_text(path, "".join(kept))
 
+    def forget(self) -> None:
+        """Drop all events, those of an earlier run in the same folder."""
+        if self._writes:
+            (self.path / "metrics.jsonl").unlink(missing_ok=True)
+
     def finish(self, **cost: Any) -> None:
         """Write ``config.yaml``, and ``run.json`` with the seconds taken and what else the run cost."""
         self._info["seconds"] = round(time.time() - self._started, 3)

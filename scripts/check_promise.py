@@ -22,13 +22,15 @@ from pathlib import Path
 
 from running import run_experiment
 
-from hat.artifacts import make_folder
+from hat.artifacts import file_digest, make_folder, write_json
 from hat.errors import ConfigError
 from hat.latency.predictor import LatencyPredictor
 from hat.space import SearchSpace
 
 AGAIN = 3
 """How often a returned network is measured again."""
+NOTHING_FOUND = "no SubTransformer of this space is predicted", "none of the best candidates"
+"""What the error says of a search that found nothing; any other is a mistake or a fault."""
 ENDS_WITHIN_S = 10.0
 """Seconds after which a search under an impossible limit must have ended."""
 
@@ -77,20 +79,23 @@ def main() -> None:
     predictor = LatencyPredictor.load(args.predictor)
     ranges_ms = limits_ms(predictor, SearchSpace.from_yaml(args.space))
     rng = random.Random(args.seed)
-    path = make_folder(args.output) / "outcomes.jsonl"
-    done = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-    outcomes = []
+    path = make_folder(args.output) / "outcomes.json"
+    settings = {
+        "config": file_digest(Path(args.config)),
+        "predictor": file_digest(Path(args.predictor) / "predictor.json"),
+        "seed": args.seed,
+    }
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": settings, "outcomes": []}
+    if kept["settings"] != settings:
+        raise ConfigError(f"{path}: holds searches with other settings; choose another --output.")
+    outcomes = [Outcome(**values) for values in kept["outcomes"]]
     for number in range(args.searches):
         kind = list(ranges_ms)[number % len(ranges_ms)]
         limit_ms = round(rng.uniform(*ranges_ms[kind]), 3)
-        if number < len(done):
-            if done[number].limit_ms != limit_ms:
-                raise ConfigError(f"{path}: holds searches under other limits; choose another --output.")
-            outcomes.append(done[number])
+        if number < len(outcomes):
             continue
         outcomes.append(attempt(args, number, kind, limit_ms))
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(outcomes[-1])) + "\n")
+        write_json(path, {"settings": settings, "outcomes": [asdict(outcome) for outcome in outcomes]})
         print(row(number, outcomes[-1]), file=sys.stderr, flush=True)
     text = table(outcomes)
     (args.output / "promise.md").write_text(text + "\n", encoding="utf-8")
@@ -120,11 +125,14 @@ def attempt(args: argparse.Namespace, number: int, kind: str, limit_ms: float) -
     done = run("-m", "hat.cli.search", args.config, "--latency", f"{limit_ms}ms", *settings)
     seconds = time.monotonic() - started
     if done.returncode:
-        if done.returncode != 2:
+        error = done.stderr.strip().splitlines()[-1]
+        if not any(reason in error for reason in NOTHING_FOUND):
             sys.exit(f"check_promise: a search ended with status {done.returncode}:\n{done.stderr}")
-        return Outcome(kind, limit_ms, seconds, None, None, (), done.stderr.strip().splitlines()[-1])
+        return Outcome(kind, limit_ms, seconds, None, None, (), error)
     path = output / "architecture.json"
     found = json.loads(path.read_text(encoding="utf-8"))["found"]
+    if found["latency_is"] != "measured":
+        raise ConfigError(f"{args.predictor}: must be of this machine, is of {found['device']}.")
     timing = str(Path(__file__).with_name("timing.py"))
     again = [run(timing, "--predictor", args.predictor, str(path)) for _ in range(AGAIN)]
     for process in again:

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hat.artifacts import make_folder, write_json, write_text
+from hat.artifacts import file_digest, make_folder, write_json, write_text
 from hat.cli.command import run_guarded
 from hat.cli.search import milliseconds
 from hat.config import load_config, override_of
 from hat.errors import ConfigError
-from hat.latency.predictor import LatencyPredictor
+from hat.latency.predictor import PREDICTOR_FILE, LatencyPredictor
 from hat.nn.device import choose_device
 from hat.recipes.search_config import SearchConfig
 from hat.recipes.search_limits import limits_of
@@ -62,7 +62,7 @@ def compare(config: SearchConfig, seeds: Sequence[int], procedures: Sequence[str
     compared = {"settings": bench.settings(), "runs": []}
     if path.exists():
         before, compared = compared, json.loads(path.read_text(encoding="utf-8"))
-        if compared["settings"] != before["settings"]:
+        if not isinstance(compared, dict) or compared["settings"] != before["settings"]:
             raise ConfigError(f"{path}: compares searches with other settings or models; choose another --output.")
     runs: list[dict[str, Any]] = compared["runs"]
     for seed in seeds:
@@ -96,13 +96,18 @@ class _Bench:
     def settings(self) -> dict[str, Any]:
         """What must be the same for searches to be compared, as plain values."""
         sections = self.config.evolution, self.config.scoring, self.config.limits
-        values = [self.evaluator.basis(), self.config.latency_limit_ms, *(s.model_dump(mode="json") for s in sections)]
-        return dict(zip(("scores", "latency_limit_ms", "evolution", "scoring", "limits"), values, strict=True))
+        return {
+            "scores": self.evaluator.basis(),
+            "predictor": file_digest(self.config.predictor / PREDICTOR_FILE),
+            "latency_limit_ms": self.config.latency_limit_ms,
+            "predicted_limit": self.config.predicted_limit,
+            "sections": [section.model_dump(mode="json") for section in sections],
+        }
 
     def run(self, procedure: str, seed: int) -> dict[str, Any]:
         """One search, and the course it took."""
         scoring: ScoringConfig = self.config.scoring.model_copy(update={"stop_early": procedure != PAPER})
-        if procedure == RANDOM:  # its very best
+        if procedure == RANDOM:  # its best, as surely as its confidence says
             scoring = scoring.model_copy(update={"tolerance": 0.0})
         scores = Scoreboard(self.losses, self.evaluator.tokens, scoring)
         course: list[tuple[int, float]] = []

@@ -61,7 +61,8 @@ def main() -> None:
 
 def check_same(path: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on with what was begun with other arguments. Raises ConfigError."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else arguments
+    begun = path.parent.is_dir() and any(path.parent.iterdir())
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else "others" if begun else arguments
     if before != arguments:
         raise ConfigError(f"{path.parent}: was begun with {before}, now it is {arguments}; remove it to begin anew.")
     write_json(path, arguments)

@@ -130,13 +130,14 @@ END
 
 # Everything that travels goes into .hat there: nothing else in that folder is ever removed.
 there=$(quote "$folder")
-running='[ -f measuring.pid ] && kill -0 "$(cat measuring.pid)" 2>/dev/null'
+# A number that is left over may be another process's by now; /proc, where there is one, tells.
+running='pid=$(cat measuring.pid 2>/dev/null) && kill -0 "$pid" 2>/dev/null && { [ ! -e /proc/self/cmdline ] || grep -qa measure_latency "/proc/$pid/cmdline"; }'
 unpack="if $running; then exit 9; fi; rm -rf .hat && mkdir .hat && tar -C .hat -xf -"
 tar -C "$root" --exclude=__pycache__ -cf - hat -C "$work/upload" . |
     ssh "${options[@]}" -- "$host" "mkdir -p -- $there && cd -- $there && { $unpack; }"
 case $? in
 0) ;;
-9) fail "$host: is still measuring in $folder, begun before; wait for it, or end it there." ;;
+9) fail "$host: is still measuring in $folder (the process that measuring.pid names); wait for it." ;;
 *) fail "$host: hat could not be copied there; try: ssh ${SSH_OPTIONS:-} $host" ;;
 esac
 mkdir -p "$output" && printf '%s\n' "$host:$folder" >"$origin" || fail "$output: must be a folder that can be written."

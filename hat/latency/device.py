@@ -61,6 +61,13 @@ def describe(settings: LatencySettings, anchor: Architecture | None = None) -> D
     )
 
 
+def is_here(record: DeviceRecord) -> bool:
+    """Whether a record is of this machine: of its processor and cores, or of a GPU like one that is here."""
+    if record.gpu is None:
+        return record.machine == machine_name()
+    return record.gpu in [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 def begin_session(record: DeviceRecord, before: DeviceRecord | None) -> DeviceRecord:
     """``record`` with the sessions of the record that is continued, and one that begins now."""
     session = Session(start=observe(_gpu_id(torch.device(record.settings.device))))

@@ -38,7 +38,7 @@ class TimeStatistics:
     p90_ms: float
     """90th percentile of all runs."""
     p99_ms: float
-    """99th percentile; of fewer than 66 runs, the slowest."""
+    """99th percentile; of up to 66 runs, the slowest."""
     standard_error_ms: float | None
     """Of the mean; None of a single run."""
 

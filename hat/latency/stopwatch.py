@@ -130,7 +130,7 @@ class Stopwatch:
         return _Look(latency_ms, now_ms * lowest, now_ms * highest, now_ms, anchor_ms / self._pace.anchor_ms)
 
     def _least_runs(self) -> int:
-        """Fewest runs of a look; more than the settings' where the percentile of so few lies too low."""
+        """Fewest runs of a look; more than the settings' where so few tell little of the percentile."""
         least = self.device.settings.least_runs
         return max(least, LEAST_RUNS_P90) if self.statistic == "p90" else least
 

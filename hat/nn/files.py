@@ -87,6 +87,7 @@ def load_model(
 def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
     """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
     folder = make_folder(folder)
+    (folder / CONFIG_FILE).unlink(missing_ok=True)  # what is there is no model until all of it is new
     if model.tokenizer_folder is not None:
         copy_tokenizer(model.tokenizer_folder, folder)
     write_weights(folder / WEIGHTS_FILE, model.weights())

@@ -208,8 +208,10 @@ class SuperTransformer(EncoderDecoder):
                 **self.options.model_dump(),
             )
         own = self.weights()
-        net.to(next(iter(own.values())).dtype)
+        reference = next(iter(own.values()))
+        net.to(reference.dtype)
         net.load_weights({name: leading(own[name], *w.shape) for name, w in net.weights().items()}, "extract")
+        net.to(reference.device)  # what is no weight: the signals of positions
         net.tokenizer_folder = self.tokenizer_folder
         return net.train(self.training)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hat.artifacts import machine_name
 from hat.config import shorten
 from hat.errors import BackendError, ConfigError, InfeasibleError, SearchError
-from hat.latency.device import describe
+from hat.latency.device import describe, is_here
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DEVICE_FORMAT, DeviceRecord
 from hat.latency.stopwatch import Reading, Stopwatch
@@ -160,6 +161,12 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None
             f"{folder}: does not say how its latencies were measured, so they cannot be measured again; "
             "set measure: false for a predicted latency only."
         )
+    if not is_here(predictor.device):
+        logger.warning(
+            "the predictor knows another machine (%s) than this one (%s): the latency of what is found is predicted, "
+            "not measured", device_name(predictor.device), machine_name(),
+        )  # fmt: skip
+        return None
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
         changed = predictor.device.difference(here)
@@ -174,12 +181,6 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None
             "%s: its latencies were measured by an earlier version, which decoded otherwise; measure a new data set",
             folder,
         )
-    if device_name(predictor.device) != device_name(here):
-        logger.warning(
-            "the predictor knows another machine (%s) than this one (%s): the latency of what is found is predicted, "
-            "not measured", device_name(predictor.device), device_name(here),
-        )  # fmt: skip
-        return None
     if changed:
         key, before, now = changed
         logger.warning(

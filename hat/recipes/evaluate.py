@@ -139,7 +139,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if run is not None:
         write_text(run.path / "translations.txt", "".join(f"{text}\n" for text in texts))
         write_json(run.path / "evaluation.json", results)
-        run.forget_after(0)  # of another evaluation into the same folder
+        run.forget()
         run.log(event="final", **results)
         run.finish()
     return results

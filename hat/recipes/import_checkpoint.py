@@ -55,13 +55,14 @@ def import_checkpoint(
     if codec is not None and dictionaries is not None:
         _check_vocabularies(model, codec, checkpoint, dictionaries)
     made = model if subtransformer is None else _extract(model, subtransformer)
-    if codec is not None:
-        codec.save(output / "tokenizer")
-    made.save_pretrained(output)
     record = ImportRecord(
         checkpoint=checkpoint, dictionaries=dictionaries, subtransformer=subtransformer, bpe_codes=bpe_codes
     )
-    RunFolder(output, record, "hat-import").finish(checkpoint_digest=file_digest(checkpoint))
+    run = RunFolder(output, record, "hat-import")  # before anything is written: it may be another command's folder
+    if codec is not None:
+        codec.save(output / "tokenizer")
+    made.save_pretrained(output)
+    run.finish(checkpoint_digest=file_digest(checkpoint))
     parameters = sum(parameter.numel() for parameter in made.parameters())
     logger.info(f"{checkpoint}: {type(made).__name__} with {parameters} parameters")
     return output

@@ -106,10 +106,10 @@ def _pick_from(path: Path, config: SearchConfig, read: Read | None) -> Path:
     front = read_front(path, ready.model.space, ready.origin, ready.predictor.predict_ms)
     run = RunFolder(config.output, config, "hat-search")
     with alone_in(config.output):
-        best, facts = _best_measured(
-            ready, run, lambda latency_ms, known: pick(front, ready.task(latency_ms, config.latency_limit_ms))
+        best, facts, readings = _best_measured(
+            ready, lambda latency_ms, known: pick(front, ready.task(latency_ms, config.latency_limit_ms))
         )
-        return _write(ready, run, best, {**facts, "front": str(path)})
+        return _write(ready, run, best, {**facts, "front": str(path)}, readings)
 
 
 def _search(config: SearchConfig, world: World, read: Read | None) -> Path:
@@ -125,11 +125,11 @@ def _search(config: SearchConfig, world: World, read: Read | None) -> Path:
         scores = Scoreboard(SharedLosses(evaluator, world, kept), evaluator.tokens, config.scoring)
         with SearchHistory(config.output, config.evolution.generations) as history:
             finder = _Finder(ready, scores, history)
-            best, facts = _best_measured(ready, run, finder.find)
+            best, facts, readings = _best_measured(ready, finder.find)
             finder.write_front()
             history.complete()
         counts = {"scored": scores.scored, "sentence_evaluations": scores.sentences}
-        return _write(ready, run, best, {**facts, "algorithm": config.algorithm, **counts})
+        return _write(ready, run, best, {**facts, "algorithm": config.algorithm, **counts}, readings)
 
 
 class _Finder:
@@ -151,7 +151,8 @@ class _Finder:
         if not known:  # one search is for all limits, whatever is measured
             feasible = feasible_member(task, random.Random(config.seed))  # or it ends here, not hours later
             everywhere = ready.task(ready.predictor.predict_ms, math.inf)
-            self._run("nsga2", everywhere, [feasible.architecture, ready.model.space.smallest()], config.evolution)
+            first = dict.fromkeys([feasible.architecture, ready.model.space.smallest()])
+            self._run("nsga2", everywhere, [*first], config.evolution)
             self.write_front()  # now: it is for all limits, whatever becomes of this one
         try:
             return pick(self.front(), task)
@@ -178,31 +179,31 @@ class _Finder:
         return ranking
 
 
-def _best_measured(ready: _Ready, run: RunFolder, find: Find) -> tuple[Candidate, dict[str, Any]]:
-    """The best candidate that ``find`` leads to, measured if that is wanted, and what ``found`` says of that.
+_Readings = list[tuple[Architecture, Reading]]
 
-    Every measurement is told to ``run``.
-    """
+
+def _best_measured(ready: _Ready, find: Find) -> tuple[Candidate, dict[str, Any], _Readings]:
+    """The best candidate that ``find`` leads to, what ``found`` says of its latency, and all that was measured."""
     config, read, stopwatch = ready.config, ready.read, ready.stopwatch
     limit_ms = config.latency_limit_ms
     if read is None:
         best = find(latency_function(ready.predictor, config.predicted_limit, config.predictor), ())[0]
-        return best, predicted_facts(ready.predictor, best.architecture)
+        return best, predicted_facts(ready.predictor, best.architecture), []
+    readings: _Readings = []
 
     def read_extracted(architecture: Architecture) -> Reading:
         # What is measured is what would ship: the extracted network, with the SuperTransformer's vocabulary.
-        reading = read(ready.model.extract(architecture), limit_ms)
-        run.log(event="measured", architecture=architecture.to_dict(), **asdict(reading))
-        return reading
+        readings.append((architecture, read(ready.model.extract(architecture), limit_ms)))
+        return readings[-1][1]
 
     predict_ms = ready.predictor.predict_ms
     best, reading = search_and_measure(find, predict_ms, read_extracted, limit_ms, config.measured_candidates)
     device = None if stopwatch is None else device_name(stopwatch.device)
-    return best, {"device": device, **measured_facts(reading, limit_ms)}
+    return best, {"device": device, **measured_facts(reading, limit_ms)}, readings
 
 
-def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, Any]) -> Path:
-    """Write ``architecture.json`` and the end of the run's records."""
+def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, Any], readings: _Readings) -> Path:
+    """Write ``architecture.json`` and the run's records."""
     config = ready.config
     prediction = ready.predictor.predict(best.architecture)
     interval = prediction.low_ms, prediction.high_ms
@@ -222,7 +223,9 @@ def _write(ready: _Ready, run: RunFolder, best: Candidate, facts: Mapping[str, A
         }
     path = config.output / "architecture.json"
     best.architecture.to_json(path, found)
-    run.forget_after(0)  # the end of an earlier search in this folder
+    run.forget()
+    for architecture, reading in readings:
+        run.log(event="measured", architecture=architecture.to_dict(), **asdict(reading))
     run.log(event="final", **found)
     run.finish(**{name: found[name] for name in ("scored", "sentence_evaluations") if name in found})
     return path

@@ -50,8 +50,8 @@ class SearchConfig(Section):
     threads: Threads | None = None
     """CPU threads of the scoring, of each process; null leaves torch's choice."""
     measure: bool = True
-    """Measure the best candidates on this machine and return the best one that keeps the limit. Set false when the
-    latency is another machine's: the result is then predicted only."""
+    """Measure the best candidates and return the best one that keeps the limit. With false, or a predictor of another
+    machine than this one, the result is predicted only."""
     measured_candidates: int = Field(default=20, gt=0)
     """How many candidates are measured at most before the search gives up. Each takes 8 to 33 looks, more the nearer
     it is to the limit. A look warms up and times an eighth of ``settings.runs`` of the latency data set, nine runs at

@@ -96,7 +96,7 @@ def limits_of(config: LimitsConfig, model: SuperTransformer, bound: Bound) -> tu
         ("size", "MB", config.size_mb, lambda a: parameters(a).total * FLOAT32_BYTES / MEGABYTE),
     )
     counted = tuple(Limit(name, unit, most, value) for name, unit, most, value in functions if most is not None)
-    return counted + tuple(_device_limit(device, bound) for device in config.devices)
+    return counted + tuple(_device_limit(device, bound, model) for device in config.devices)
 
 
 def check_total(predictor: LatencyPredictor, folder: Path) -> None:
@@ -125,8 +125,9 @@ def check_same_call(predictor: LatencyPredictor, folder: Path, model: SuperTrans
         )  # fmt: skip
 
 
-def _device_limit(device: DeviceLimit, bound: Bound) -> Limit:
+def _device_limit(device: DeviceLimit, bound: Bound, model: SuperTransformer) -> Limit:
     predictor = LatencyPredictor.load(device.predictor)
     check_total(predictor, device.predictor)
+    check_same_call(predictor, device.predictor, model)
     name = f"latency of {device.predictor}"
     return Limit(name, "ms", device.latency_limit_ms, latency_function(predictor, bound, device.predictor))

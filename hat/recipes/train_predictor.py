@@ -131,7 +131,7 @@ def _rows(data: LatencyDataset, device: DeviceRecord | None, config: TrainPredic
         )
     if config.statistic == "p90" and device is not None and device.settings.least_runs < LEAST_RUNS_P90:
         logger.warning(
-            "the 90th percentile of few runs lies too low: measure with settings.least_runs=%d, it was %d",
+            "few runs tell little of the 90th percentile: measure with settings.least_runs=%d, it was %d",
             LEAST_RUNS_P90,
             device.settings.least_runs,
         )

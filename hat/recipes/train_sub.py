@@ -65,6 +65,7 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     use_threads(config.training.threads)
     torch.manual_seed(config.seed)
     net = _from_scratch(config) if config.inherit is None else _inherited(config, config.inherit)
+    config = config.model_copy(update={"model": net.options})  # complete, for the record
     contents = {
         "architecture": net.architecture.to_dict(),
         "inherit": None if config.inherit is None else file_digest(config.inherit / WEIGHTS_FILE),

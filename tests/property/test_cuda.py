@@ -30,7 +30,7 @@ def test_logits_and_beams_are_those_of_the_cpu(seed: int) -> None:
     architecture = model.space.sample(rng)
     net = model.extract(architecture)
     source, target_in = random_batch(rng, model, 5)
-    on_gpu = net.cuda()
+    on_gpu = model.cuda().extract(architecture)
     with torch.inference_mode():
         logits = on_gpu(source.cuda(), target_in.cuda()).cpu()
         found = beam_search(on_gpu, source.cuda(), BeamOptions(beam=4, max_length_ratio=0, max_length_offset=8))

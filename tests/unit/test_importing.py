@@ -405,6 +405,13 @@ class TestCommand:
         (imported,) = find_runs([files / "model"])
         assert imported.kind == "super"
 
+    def test_another_commands_folder_is_left_as_it_is(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (files / "model").mkdir()
+        (files / "model" / "run.json").write_text('{"command": "hat-train-sub"}')
+        assert run(files, *dictionaries(files)) == 2
+        assert "must not hold what hat-train-sub made" in capsys.readouterr().err
+        assert [path.name for path in (files / "model").iterdir()] == ["run.json"]
+
     def test_architecture(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         output = files / "architecture.json"
         assert main(["architecture", str(files / "sub.yml"), "--qkv-dim", "8", "--output", str(output)]) == 0

@@ -1,5 +1,6 @@
 """Latency CSVs and device records: what damaged and foreign files are told."""
 
+import csv
 import json
 import math
 import random
@@ -89,6 +90,16 @@ def test_small_networks_follow_the_pace_less_as_the_rows_tell(tmp_path: Path) ->
     assert data.latency_ms() / true_ms_ == pytest.approx(np.full(60, (data.latency_ms() / true_ms_).mean()), rel=0.02)
     for values in (data.encoder_ms, data.encoder_std_ms, data.decoder_std_ms, data.latency_ms(statistic="p90")):
         assert values / data.latency_ms() == pytest.approx(np.full(60, (values / data.latency_ms())[0]))
+
+
+def test_the_error_of_every_row_is_told(tmp_path: Path) -> None:
+    writer = LatencyWriter(tmp_path / "latency.csv")
+    sample = LatencySample.of_runs([(1.0, 5.0), (2.0, 9.0)])
+    writer.append(SPACE.smallest(), Timed(sample, anchor_ms=3.0, relative_error=0.02))
+    writer.append(SPACE.largest(), Timed(sample, anchor_ms=3.0))
+    rows = list(csv.DictReader((tmp_path / "latency.csv").read_text().splitlines()))
+    assert [row["standard_error_total"] for row in rows] == ["0.14", ""]
+    assert len(LatencyDataset.load(tmp_path / "latency.csv")) == 2
 
 
 def test_percentiles_follow_the_pace_as_the_means_do(tmp_path: Path) -> None:

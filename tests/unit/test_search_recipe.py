@@ -276,9 +276,6 @@ def test_a_machine_that_is_far_too_slow(
         "prediction, surely at most 5.00 times, the fastest " in (told := failure(capsys))
     )
     assert "), and others hardly take less. Is the machine busy?" in told
-    record = [json.loads(line) for line in (tmp_path / "search" / "metrics.jsonl").read_text().splitlines()]
-    (reading,) = [event for event in record if event["event"] == "measured"]
-    assert reading["latency_ms"] == pytest.approx(5 * predicted_ms(Architecture.from_dict(reading["architecture"])))
     assert not (tmp_path / "search" / "architecture.json").exists()
 
 

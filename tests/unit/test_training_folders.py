@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tiny_task import ARCHITECTURE, SPACE, make_data, sub_settings, super_settings, write_yaml
 
 from hat.artifacts import alone_in
@@ -106,6 +107,8 @@ def test_options_left_out_are_those_of_the_supertransformer(
     assert run_sub(runs, tmp_path, *inherit, "model.dropout=0.2") == 0
     options = json.loads((tmp_path / "sub" / "config.json").read_text())
     assert [options[name] for name in settings["model"]] == ["none", 0.1, 0.2]
+    recorded = yaml.safe_load((tmp_path / "sub" / "config.yaml").read_text())["model"]
+    assert [recorded[name] for name in settings["model"]] == ["none", 0.1, 0.2]  # trained from it, it is the same again
     assert run_sub(runs, tmp_path, *inherit, "model.share_embeddings=decoder", "--restart") == 2
     assert "model.share_embeddings: must be the SuperTransformer's ('none')" in failure(capsys)
 
