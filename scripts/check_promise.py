@@ -23,8 +23,10 @@ from pathlib import Path
 from running import run_experiment
 
 from hat.artifacts import file_digest, make_folder, write_json
+from hat.config import load_config
 from hat.errors import ConfigError
 from hat.latency.predictor import LatencyPredictor
+from hat.recipes.search_config import SearchConfig
 from hat.space import SearchSpace
 
 AGAIN = 3
@@ -80,11 +82,15 @@ def main() -> None:
     ranges_ms = limits_ms(predictor, SearchSpace.from_yaml(args.space))
     rng = random.Random(args.seed)
     path = make_folder(args.output) / "outcomes.json"
+    config = load_config(SearchConfig, Path(args.config))
     settings = {
         "config": file_digest(Path(args.config)),
         "predictor": file_digest(Path(args.predictor) / "predictor.json"),
+        "supertransformer": file_digest(config.supertransformer / "model.safetensors"),
+        "limits_ms": ranges_ms,
         "seed": args.seed,
     }
+    settings = json.loads(json.dumps(settings))  # as they are read
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": settings, "outcomes": []}
     if kept["settings"] != settings:
         raise ConfigError(f"{path}: holds searches with other settings; choose another --output.")
@@ -125,7 +131,7 @@ def attempt(args: argparse.Namespace, number: int, kind: str, limit_ms: float) -
     done = run("-m", "hat.cli.search", args.config, "--latency", f"{limit_ms}ms", *settings)
     seconds = time.monotonic() - started
     if done.returncode:
-        error = done.stderr.strip().splitlines()[-1]
+        *_, error = ["", *done.stderr.strip().splitlines()]
         if not any(reason in error for reason in NOTHING_FOUND):
             sys.exit(f"check_promise: a search ended with status {done.returncode}:\n{done.stderr}")
         return Outcome(kind, limit_ms, seconds, None, None, (), error)

@@ -61,8 +61,9 @@ def main() -> None:
 
 def check_same(path: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on with what was begun with other arguments. Raises ConfigError."""
-    begun = path.parent.is_dir() and any(path.parent.iterdir())
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else "others" if begun else arguments
+    if path.parent.is_dir() and any(path.parent.iterdir()) and not path.exists():
+        raise ConfigError(f"{path.parent}: holds results, but not what they were made with; remove it to begin anew.")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else arguments
     if before != arguments:
         raise ConfigError(f"{path.parent}: was begun with {before}, now it is {arguments}; remove it to begin anew.")
     write_json(path, arguments)

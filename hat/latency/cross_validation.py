@@ -13,7 +13,7 @@ from hat.latency.predictor import Calibration
 from hat.latency.rows import FloatArray, Rows
 
 FOLDS = 5
-_LEAST_ERRORS = 5
+_LEAST_ERRORS = 5  # fewer tell nothing of a new one: it would exceed the largest of four once in five times
 COVERAGE = 0.9
 """Share of the measurements that an interval is to hold."""
 

@@ -62,10 +62,11 @@ def describe(settings: LatencySettings, anchor: Architecture | None = None) -> D
 
 
 def is_here(record: DeviceRecord) -> bool:
-    """Whether a record is of this machine: of its processor and cores, or of a GPU like one that is here."""
+    """Whether a record is of this machine: of its processor and cores, or of such a GPU in the same place."""
     if record.gpu is None:
         return record.machine == machine_name()
-    return record.gpu in [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    number = torch.device(record.settings.device).index or 0
+    return number < torch.cuda.device_count() and torch.cuda.get_device_name(number) == record.gpu
 
 
 def begin_session(record: DeviceRecord, before: DeviceRecord | None) -> DeviceRecord:

@@ -80,17 +80,22 @@ def load_model(
         raise DataError(f"{folder / CONFIG_FILE}: the sizes of the model must be possible ones, are not.") from None
     model.load_weights(weights, str(path))
     if (folder / TOKENIZER_FOLDER).is_dir():
-        model.tokenizer_folder = folder / TOKENIZER_FOLDER
+        model.tokenizer_folder = (folder / TOKENIZER_FOLDER).resolve()
     return model.eval()
 
 
 def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]) -> None:
-    """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes."""
-    folder = make_folder(folder)
-    (folder / CONFIG_FILE).unlink(missing_ok=True)  # what is there is no model until all of it is new
-    if model.tokenizer_folder is not None:
-        copy_tokenizer(model.tokenizer_folder, folder)
-    write_weights(folder / WEIGHTS_FILE, model.weights())
+    """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes.
+
+    A model that is there already stays until the new weights are complete; from then on until the end it is none.
+    """
+    folder, tokenizer = make_folder(folder), model.tokenizer_folder
+    _check_tokenizer(tokenizer)
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        temporary.write_bytes(_as_bytes(model.weights()))
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
+        if tokenizer is not None:
+            copy_tokenizer(tokenizer, folder)
     sizes = {"source_vocab_size": model.source_vocab_size, "target_vocab_size": model.target_vocab_size}
     write_json(folder / CONFIG_FILE, {**config, **sizes, **model.options.model_dump()})
 
@@ -98,16 +103,24 @@ def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]
 def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
     """Give a model folder its ``tokenizer/``, so that it can translate text on its own. Raises DataError."""
     target = make_folder(folder) / TOKENIZER_FOLDER
-    if not tokenizer.is_dir():
-        raise DataError(f"{tokenizer}: no such folder; the tokeniser of a model is expected here.")
+    _check_tokenizer(tokenizer)
     if tokenizer.resolve() != target.resolve():
         shutil.copytree(tokenizer, target, dirs_exist_ok=True)
+
+
+def _check_tokenizer(folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; the tokeniser of a model is expected here.")
+
+
+def _as_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    return save({name: weight.contiguous() for name, weight in weights.items()})
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write one file of weights atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save({name: weight.contiguous() for name, weight in weights.items()}))
+        temporary.write_bytes(_as_bytes(weights))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

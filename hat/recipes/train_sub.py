@@ -120,7 +120,7 @@ def _inherited(config: TrainSubConfig, folder: Path) -> Transformer:
     model = SuperTransformer.from_pretrained(folder)
     check_same_symbols(config.data, folder)
     net = model.extract(read_member(config.architecture, model.space))
-    net.tokenizer_folder = config.data / "tokenizer"  # that of the text it goes on with
+    net.tokenizer_folder = None  # the run has taken that of its data already
     return net if config.model is None else _with_dropout(net, config.model)
 
 

@@ -209,3 +209,14 @@ def test_the_better_kind_is_chosen_by_rows_it_was_not_fitted_to() -> None:
     kind, errors = choose_kind(rows_of(40, 1), options, seed=1)
     assert kind == "structured" and errors.max() < 0.01
     assert errors.tolist() == cross_validated_errors("structured", rows_of(40, 1), OPTIONS, seed=1).tolist()
+
+
+def test_few_errors_of_an_adapted_predictor_bound_it_by_the_largest_and_by_what_was_known_before() -> None:
+    rows = Rows(np.ones((5, 10)), np.ones(5))
+    errors = np.array([0.1, 0.1, 0.5, 0.1, 0.1])
+    assert calibrate(rows, errors, before=0.2).relative_error_90 == 0.5
+    assert calibrate(rows, errors, before=0.7).relative_error_90 == 0.7
+    assert calibrate(rows, errors).relative_error_90 is None
+    assert calibrate(rows.take(np.arange(4)), errors[:4], before=0.2).relative_error_90 is None
+    nine = np.linspace(0.1, 0.9, 9)  # enough for a bound of their own
+    assert calibrate(Rows(np.ones((9, 10)), np.ones(9)), nine, before=2.0).relative_error_90 == 0.9

@@ -143,6 +143,23 @@ def test_interrupted_it_brings_back_what_there_is(remote: Remote) -> None:
     assert record["sessions"][0]["end"] is not None
 
 
+def test_nothing_there_is_disturbed_or_removed(remote: Remote) -> None:
+    remote.folder.mkdir(parents=True)
+    (remote.folder / "hat").mkdir()
+    (remote.folder / "hat" / "mine.txt").write_text("mine")
+    command = [sys.executable, "-c", "import time; time.sleep(100)  # hat.cli.measure_latency"]
+    with subprocess.Popen(command) as process:
+        (remote.folder / "measuring.pid").write_text(f"{process.pid}\n")
+        status, out, err = remote.run()
+        process.kill()
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "is still measuring in" in err
+    assert not (remote.folder / ".hat").exists()
+    (remote.folder / "measuring.pid").write_text(f"{os.getppid()}\n")  # left over; the number is another process's now
+    status, _, err = remote.run()
+    assert status == 0, err
+    assert (remote.folder / "hat" / "mine.txt").read_text() == "mine"
+
+
 def test_mistakes_are_one_line(remote: Remote, tmp_path: Path) -> None:
     remote.changes = {"HAT_REMOTE_PYTHON": "no such python"}
     status, out, err = remote.run()

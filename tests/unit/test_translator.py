@@ -148,6 +148,11 @@ def test_what_is_extracted_from_a_loaded_model_translates_text(runs: Path, tmp_p
     with pytest.raises(DataError, match=r"super/tokenizer: no such folder; the tokeniser of a model is expected here"):
         model.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again" / "config.json").exists()
+    with pytest.raises(DataError, match="no such folder"):
+        model.save_pretrained(tmp_path / "sub")
+    assert (
+        Translator.from_pretrained(tmp_path / "sub").translate(SOURCE, **LIMITS) == translated
+    )  # what was there stays
 
 
 def shortlist(runs: Path, always: Sequence[int], likely: int) -> Shortlist:
