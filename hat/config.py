@@ -9,7 +9,7 @@ import json
 import math
 import reprlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -200,6 +200,26 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def first_difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], leave_out: Collection[str] = ()
+) -> tuple[str, Any, Any] | None:
+    """The first value that two nested mappings do not have in common; None if there is none.
+
+    Args:
+        before: the one.
+        now: the other; its order decides which is the first.
+        leave_out: dotted keys that may differ.
+
+    Returns:
+        The dotted key, and what it is in each; None where it is not there.
+    """
+    then, after = flatten(before), flatten(now)
+    for key in {**after, **then}:
+        if key not in leave_out and then.get(key) != after.get(key):
+            return key, then.get(key), after.get(key)
+    return None
 
 
 def shorten(value: object) -> str:

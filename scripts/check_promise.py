@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from running import run_experiment
+from running import kept_results, run_experiment
 
 from hat.artifacts import file_digest, make_folder, write_json
 from hat.config import load_config
@@ -90,18 +90,15 @@ def main() -> None:
         "limits_ms": ranges_ms,
         "seed": args.seed,
     }
-    settings = json.loads(json.dumps(settings))  # as they are read
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": settings, "outcomes": []}
-    if kept["settings"] != settings:
-        raise ConfigError(f"{path}: holds searches with other settings; choose another --output.")
-    outcomes = [Outcome(**values) for values in kept["outcomes"]]
+    kept = kept_results(path, settings)
+    outcomes = [Outcome(**values) for values in kept["results"]]
     for number in range(args.searches):
         kind = list(ranges_ms)[number % len(ranges_ms)]
         limit_ms = round(rng.uniform(*ranges_ms[kind]), 3)
         if number < len(outcomes):
             continue
         outcomes.append(attempt(args, number, kind, limit_ms))
-        write_json(path, {"settings": settings, "outcomes": [asdict(outcome) for outcome in outcomes]})
+        write_json(path, kept | {"results": [asdict(outcome) for outcome in outcomes]})
         print(row(number, outcomes[-1]), file=sys.stderr, flush=True)
     text = table(outcomes)
     (args.output / "promise.md").write_text(text + "\n", encoding="utf-8")

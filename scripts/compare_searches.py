@@ -12,17 +12,17 @@ sentences. A comparison that is interrupted goes on where it was.
 """
 
 import argparse
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from running import kept_results
+
 from hat.artifacts import file_digest, make_folder, write_json, write_text
 from hat.cli.command import run_guarded
 from hat.cli.search import milliseconds
 from hat.config import load_config, override_of
-from hat.errors import ConfigError
 from hat.latency.predictor import PREDICTOR_FILE, LatencyPredictor
 from hat.nn.device import choose_device
 from hat.recipes.search_config import SearchConfig
@@ -59,17 +59,13 @@ def compare(config: SearchConfig, seeds: Sequence[int], procedures: Sequence[str
     use_threads(config.threads)
     bench = _Bench(config)
     path = make_folder(config.output) / "comparison.json"
-    compared = {"settings": bench.settings(), "runs": []}
-    if path.exists():
-        before, compared = compared, json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(compared, dict) or compared["settings"] != before["settings"]:
-            raise ConfigError(f"{path}: compares searches with other settings or models; choose another --output.")
-    runs: list[dict[str, Any]] = compared["runs"]
+    kept = kept_results(path, bench.settings())
+    runs: list[dict[str, Any]] = kept["results"]
     for seed in seeds:
         for procedure in procedures:
             if not any((run["seed"], run["procedure"]) == (seed, procedure) for run in runs):
                 runs.append(bench.run(procedure, seed))
-                write_json(path, compared)
+                write_json(path, kept)
     chosen = [run for run in runs if run["seed"] in seeds]
     text = table(chosen)
     write_text(config.output / "comparison.md", text + "\n")

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from running import hat, run_experiment
+from running import hat, kept_results, run_experiment
 
 from hat import Architecture
 from hat.artifacts import write_json
@@ -63,10 +63,7 @@ def check_same(path: Path, arguments: dict[str, Any]) -> None:
     """Refuse to go on with what was begun with other arguments. Raises ConfigError."""
     if path.parent.is_dir() and any(path.parent.iterdir()) and not path.exists():
         raise ConfigError(f"{path.parent}: holds results, but not what they were made with; remove it to begin anew.")
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else arguments
-    if before != arguments:
-        raise ConfigError(f"{path.parent}: was begun with {before}, now it is {arguments}; remove it to begin anew.")
-    write_json(path, arguments)
+    write_json(path, kept_results(path, arguments))
 
 
 def folder(name: str) -> Path:

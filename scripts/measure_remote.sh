@@ -110,7 +110,6 @@ if missing:
 if [ -d .hat/before ] && [ ! -e latency/latency.csv ]; then
     mkdir -p latency && cp .hat/before/* latency/
 fi
-rm -rf .hat/before
 PYTHONPATH=.hat "$python" -m hat.cli.measure_latency .hat/config.yaml "$@" </dev/null >/dev/null &
 measuring=$!
 echo "$measuring" >measuring.pid

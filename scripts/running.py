@@ -1,13 +1,18 @@
 """Running hat's commands from an experiment: shown before they run, ended by the first failure or Ctrl-C."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+from hat.artifacts import read_json
 from hat.cli.command import run_guarded
+from hat.errors import ConfigError
 
 STARTED = time.monotonic()
 
@@ -44,6 +49,21 @@ def hat(command: str, config: str, *arguments: str, processes: int = 1, quiet: b
         print(errors or "", file=sys.stderr, end="")
         sys.exit(process.returncode)
     return output
+
+
+def kept_results(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds of earlier runs of an experiment: ``settings`` and a list of ``results``, empty at first.
+
+    Raises:
+        ConfigError: if they were made with other settings.
+    """
+    settings = json.loads(json.dumps(settings))  # as they are read
+    if not path.exists():
+        return {"settings": settings, "results": []}
+    kept = read_json(path, "results of this script")
+    if kept.get("settings") != settings:
+        raise ConfigError(f"{path}: holds results of other settings or models; choose another --output, or remove it.")
+    return kept
 
 
 def two_at_a_time(calls: Iterable[Callable[[], object]]) -> None:

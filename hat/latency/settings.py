@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from hat.artifacts import read_json, write_json
-from hat.config import Section, Threads, describe_validation_error, flatten
+from hat.config import Section, Threads, describe_validation_error, first_difference
 from hat.errors import DataError
 from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
@@ -101,11 +101,7 @@ class DeviceRecord(Section):
 
     def difference(self, other: "DeviceRecord") -> tuple[str, Any, Any] | None:
         """The first of :meth:`comparable` that differs: its key, what it is here and in ``other``; None if none."""
-        ours, theirs = flatten(self.comparable(other)), flatten(other.comparable(self))
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                return key, ours.get(key), theirs.get(key)
-        return None
+        return first_difference(self.comparable(other), other.comparable(self))
 
     def lines(self) -> list[str]:
         """The record in a few lines for people."""

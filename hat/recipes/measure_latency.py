@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hat.artifacts import RunFolder, alone_in, read_text
-from hat.config import Section, Seed, flatten, load_config, shorten
+from hat.config import Section, Seed, first_difference, load_config, shorten
 from hat.errors import ConfigError
 from hat.latency.choosing import choose_informative
 from hat.latency.device import begin_session, describe, end_session
@@ -244,15 +244,13 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRec
         )
     before = load_config(MeasureLatencyConfig, where / "config.yaml")  # what is new since then has its default
     # The anchor is compared as it is in the device record, wherever its file lies now.
-    pairs = [
-        (before.model_dump(mode="json"), config.model_dump(mode="json")),
-        (device_before.comparable(device), device.comparable(device_before)),
-    ]
-    for then, now in ((flatten(then), flatten(now)) for then, now in pairs):
-        for key in sorted((then.keys() | now.keys()) - {"output", "samples", "anchor"}):
-            if then.get(key) != now.get(key):
-                raise ConfigError(
-                    f"{where}: was measured with {key} {shorten(then.get(key))}, now it is {shorten(now.get(key))}; "
-                    "go on with the same, choose another output folder, or begin anew with --restart."
-                )
+    settings = before.model_dump(mode="json"), config.model_dump(mode="json")
+    different = first_difference(*settings, leave_out=("output", "samples", "anchor"))
+    different = different or device_before.difference(device)
+    if different is not None:
+        key, then, now = different
+        raise ConfigError(
+            f"{where}: was measured with {key} {shorten(then)}, now it is {shorten(now)}; go on with the same, choose "
+            "another output folder, or begin anew with --restart."
+        )
     return device_before

@@ -69,7 +69,6 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
     contents = {
         "architecture": net.architecture.to_dict(),
         "inherit": None if config.inherit is None else file_digest(config.inherit / WEIGHTS_FILE),
-        "model": net.options.model_dump(),
     }
     with join_world(config.training.device) as world:
         net.to(world.device)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hat.config import flatten, shorten
+from hat.config import first_difference, shorten
 from hat.errors import ConfigError
 
 # What may differ: where things are, how the run is shown and kept, and how long it is. None of it changes an update
@@ -28,11 +28,10 @@ def check_same_recipe(saved: Mapping[str, Any], now: Mapping[str, Any], where: s
     Raises:
         ConfigError: naming the first setting that differs and must not.
     """
-    before, after = flatten(saved), flatten(now)
-    for key in [*after, *(key for key in before if key not in after)]:
-        if key not in _MAY_CHANGE and before.get(key) != after.get(key):
-            raise ConfigError(
-                f"{where}: this run was started with {key} {shorten(before.get(key))}, now it is "
-                f"{shorten(after.get(key))}; go on with the same, choose another output folder, or start again with "
-                "--restart."
-            )
+    different = first_difference(saved, now, leave_out=_MAY_CHANGE)
+    if different is not None:
+        key, before, after = different
+        raise ConfigError(
+            f"{where}: this run was started with {key} {shorten(before)}, now it is {shorten(after)}; go on with the "
+            "same, choose another output folder, or start again with --restart."
+        )

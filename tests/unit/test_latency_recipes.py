@@ -162,7 +162,7 @@ def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
         ("settings.beam=3", "was measured with settings.beam 2, now it is 3"),
         ("settings.runs=5", "was measured with settings.runs 2, now it is 5"),
         ("seed=2", "was measured with seed 1, now it is 2"),
-        ("anchor=ANCHOR", "was measured with anchor.decoder."),
+        ("anchor=ANCHOR", "was measured with anchor.encoder."),
         ("space.qkv_dim=16", "was measured with space.qkv_dim 8, now it is 16"),
     ],
 )

@@ -96,7 +96,7 @@ def test_comparing_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     config = load_config(SearchConfig, write_yaml(tmp_path / "search.yaml", values))
     first = compare_searches.compare(config, [1])
-    runs = json.loads((tmp_path / "compared" / "comparison.json").read_text())["runs"]
+    runs = json.loads((tmp_path / "compared" / "comparison.json").read_text())["results"]
     assert [run["procedure"] for run in runs] == ["paper", "in-parts", "random"]
     # Twelve sentences are one part: both procedures are the same here.
     assert runs[0]["loss"] == runs[1]["loss"] and runs[0]["best"] == runs[1]["best"]
@@ -108,6 +108,6 @@ def test_comparing_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(compare_searches, "evolutionary_search", None)
     monkeypatch.setattr(compare_searches, "random_search", None)
     assert compare_searches.compare(config, [1]) == first
-    with pytest.raises(ConfigError, match=r"comparison\.json: compares searches with other settings or models"):
+    with pytest.raises(ConfigError, match=r"comparison\.json: holds results of other settings or models"):
         compare_searches.compare(config.model_copy(update={"latency_limit_ms": 13.0}), [1])
     sys.modules.pop("compare_searches")
