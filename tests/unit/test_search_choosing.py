@@ -1,5 +1,6 @@
 """hat-search with a real predictor and made-up measurements: several limits, what is predicted only, and --from."""
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -18,7 +19,9 @@ from hat.cli.train_super import main as train_super
 from hat.config import load_config
 from hat.data.parts import nested_parts
 from hat.errors import BackendError, SearchError
+from hat.latency.device import describe
 from hat.latency.predictor import LatencyPredictor
+from hat.latency.settings import LatencySettings
 from hat.latency.stopwatch import Reading
 from hat.recipes import search_losses
 from hat.recipes.search import search
@@ -147,6 +150,70 @@ def test_every_limit_is_kept_and_reported(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "sub" / "model.safetensors"
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     assert values["size"]["value"] == pytest.approx((path.stat().st_size - header) / 1e6, abs=1e-3)
+
+
+def unsure(folder: Path, output: Path, **changes: Any) -> Path:
+    """The predictor of a folder, as one of a few rows is: without an interval."""
+    predictor = LatencyPredictor.load(folder)
+    predictor.calibration = dataclasses.replace(predictor.calibration, relative_error_90=None, **changes)
+    predictor.save(output)
+    return output
+
+
+def test_a_predictor_without_an_interval_is_told(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the main device and of a further one: the expected latency keeps the limit, and the log says so."""
+    few, pi = unsure(runs / "predictor", tmp_path / "few"), unsure(runs / "pi", tmp_path / "few_pi")
+    for bound, told in (("upper", True), ("expected", False)):
+        output = tmp_path / bound
+        limits = {"devices": [{"predictor": str(pi), "latency_limit_ms": 430.0}]}
+        assert main([config_of(runs, output, predictor=str(few), limits=limits, predicted_limit=bound)]) == 0
+        err = capsys.readouterr().err
+        for folder in (few, pi):
+            assert (f"{folder}: was fitted to too few rows for an interval; expected latencies keep" in err) == told
+        assert "there were too few measurements to tell how far that can be trusted" in err
+        found = found_in(output)
+        assert found["predicted_upper_ms"] is None and found["predicted_ms"] <= 14.0
+        assert found["limits"][f"latency of {pi}"]["value"] <= 430.0
+    assert (tmp_path / "upper/architecture.json").read_bytes() == (tmp_path / "expected/architecture.json").read_bytes()
+
+
+def test_what_is_unlike_all_that_was_measured_is_told(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "what was found is unlike all that was measured: its latency is extrapolated"
+    assert main([config_of(runs, tmp_path / "known")]) == 0
+    assert told not in capsys.readouterr().err and found_in(tmp_path / "known")["extrapolates"] is False
+    lowest = LatencyPredictor.load(runs / "predictor").calibration.lowest
+    narrow = unsure(runs / "predictor", tmp_path / "narrow", highest=lowest)
+    assert main([config_of(runs, tmp_path / "unlike", predictor=str(narrow))]) == 0
+    assert told in capsys.readouterr().err and found_in(tmp_path / "unlike")["extrapolates"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, False),
+        ({"source_vocab_size": 17, "target_vocab_size": 15}, False),  # within a tenth
+        ({"source_vocab_size": 20}, True),
+        ({"target_vocab_size": 12}, True),
+        ({"share_embeddings": "decoder"}, True),
+        ({"pre_norm": True}, True),
+    ],
+)
+def test_a_device_that_was_measured_with_other_networks_is_told(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: bool
+) -> None:
+    model = SuperTransformer.from_pretrained(runs / "super")
+    assert (model.source_vocab_size, model.target_vocab_size, model.options.share_embeddings) == (16, 16, "none")
+    same = {"source_length": 5, "target_length": 5, "source_vocab_size": 16, "target_vocab_size": 16, "device": "cpu"}
+    predictor = LatencyPredictor.load(runs / "pi")
+    predictor.device = describe(LatencySettings(**{**same, "share_embeddings": "none"} | changes))
+    predictor.save(tmp_path / "pi")
+    limits = {"devices": [{"predictor": str(tmp_path / "pi"), "latency_limit_ms": 430.0}]}
+    assert main([config_of(runs, tmp_path / "search", limits=limits)]) == 0
+    assert (f"{tmp_path / 'pi'}: was measured with" in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize(
