@@ -92,22 +92,25 @@ class LatencyWriter:
 
     def retake(self, row: MeasuredRow, timed: Timed) -> None:
         """Put a new measurement of a row at the end, instead of the row; a power cut leaves the one or the other."""
-        self._replace(row, self._row(row.architecture, timed, row.retakes + 1))
+        lines, index = self._find(row)
+        del lines[index]
+        self._write([*lines, self._row(row.architecture, timed, row.retakes + 1)])
 
     def count_retake(self, row: MeasuredRow) -> None:
-        """Keep a row as it is, at the end, as one that was measured once more for nothing."""
-        columns, lines = read_lines(self.path)
-        (line,) = [
-            line for (_, line), known in zip(lines, self.architectures(), strict=True) if known == row.architecture
-        ]
-        values = dict(zip(columns, values_of(line, len(columns), str(self.path)), strict=True))
-        self._replace(row, _line([(values | {"retakes": row.retakes + 1})[name] for name in self.columns]))
+        """Keep a row as it is, where it is, as one that was measured once more for nothing."""
+        lines, index = self._find(row)
+        values = values_of(lines[index], len(self.columns), str(self.path))
+        values[self.columns.index("retakes")] = str(row.retakes + 1)
+        lines[index] = _line(values)
+        self._write(lines)
 
-    def _replace(self, row: MeasuredRow, new: str) -> None:
-        architectures = self.architectures()
-        header, *lines = [line for line in self.path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        kept = [line for line, known in zip(lines, architectures, strict=True) if known != row.architecture]
-        write_text(self.path, "".join(f"{line}\n" for line in (header, *kept)) + new)
+    def _find(self, row: MeasuredRow) -> tuple[list[str], int]:
+        """All rows as they are written, and which of them this is."""
+        _, lines = read_lines(self.path)
+        return [f"{line}\n" for _, line in lines], self.architectures().index(row.architecture)
+
+    def _write(self, lines: Sequence[str]) -> None:
+        write_text(self.path, _line(self.columns) + "".join(lines))
 
     def _row(self, architecture: Architecture, timed: Timed, retakes: int) -> str:
         encoder, decoder, total = timed.sample.encoder, timed.sample.decoder, timed.sample.total

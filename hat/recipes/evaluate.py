@@ -71,8 +71,9 @@ class EvaluateConfig(Section):
     """CPU threads for translating; null leaves torch's choice."""
     decoding: BeamOptions = BeamOptions()
     latency: CallSettings | None = None
-    """How to measure the model's latency on this machine; null leaves it out. With a shortlist, as many target tokens
-    are scored as it has for a sentence on average, unless ``latency.shortlist`` says another number."""
+    """How to measure the model's latency on this machine; null leaves it out. ``beam``, ``dtype`` and ``threads`` are
+    those of the translation where they are left out here, and with a shortlist, as many target tokens are scored as it
+    has for a sentence on average."""
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
@@ -103,9 +104,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         shortlist.check_made_for(codec.vocabulary_digest())
         listed = _mean_tokens(shortlist, corpus.source_sentences)
     device = choose_device(config.device)
-    call = config.latency
+    call = None if config.latency is None else _call(config.latency, config, listed)
     if call is not None:
-        call = call.model_copy(update={"shortlist": call.shortlist or listed})
         resolve(call, "latency")  # now, so that a device that is not here is found out before the work
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec, config.dtype, shortlist)
@@ -168,6 +168,12 @@ def _mean_tokens(shortlist: Shortlist, source: Sentences) -> int:
     """How many target tokens a sentence is translated with, on average; one besides the special ones at least."""
     numbers = [len(shortlist.candidates(source[row].tolist())) for row in range(len(source))]
     return max(UNK_ID + 2, round(float(np.mean(numbers))))
+
+
+def _call(latency: CallSettings, config: EvaluateConfig, listed: int | None) -> CallSettings:
+    """The call to measure: what ``latency`` leaves out is as in the translation."""
+    same = {"beam": config.decoding.beam, "dtype": config.dtype, "threads": config.threads, "shortlist": listed}
+    return latency.model_copy(update={name: same[name] for name in same.keys() - latency.model_fields_set})
 
 
 def _latency(net: Transformer, call: CallSettings) -> dict[str, Any]:

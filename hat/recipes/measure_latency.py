@@ -157,6 +157,8 @@ def _measure_all(
     writer = LatencyWriter(path, anchored=device.anchor is not None)
     _check_members(writer, config.space)
     run.announce()
+    if before is None:
+        run.forget()
     device = begin_session(device, before)
     for line in device.lines():
         logger.info("%s", line)

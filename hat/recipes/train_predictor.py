@@ -103,6 +103,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     told = "no rows left for a test" if test is None else describe(test)
     predicted = Predicted(rows.latency_ms, predicted_ms, split, flagged, calibration.relative_error_90)
     predicted.write(config.output, told)
+    run.forget()
     run.log(event="final", **values)
     run.finish()
     if len(flagged):

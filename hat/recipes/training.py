@@ -160,9 +160,15 @@ def _open_alone(
                 f"{config.output}: holds a model, but no state of its training to go on from; choose another output "
                 "folder, or replace it with --restart."
             )
+        done = 0 if state is None else state["update"]
+        if done > config.training.max_updates:
+            raise ConfigError(
+                f"training.max_updates: must be at least the {done} updates that {config.output} was trained for, is "
+                f"{config.training.max_updates}; choose another output folder, or begin anew with --restart."
+            )
         run = RunFolder(config.output, config, command)
         run.announce()
-        run.forget_after(0 if state is None else state["update"])
+        run.forget_after(done)
         copy_tokenizer(config.data / "tokenizer", config.output)
     except HatError as error:
         return error

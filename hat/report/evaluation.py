@@ -99,22 +99,31 @@ def _label_heights(axes: "Axes", points: Sequence[Point]) -> list[float]:
 
 def _pictures(evaluations: Sequence[Evaluation], searches: Sequence[SearchRun]) -> list[Picture]:
     """One for every test set."""
-    limits = {}
-    for search in searches:
-        found = search.found
-        limit_ms = None if found is None or found.statistic != "mean" else found.number("limit_ms")
-        if found is not None and limit_ms is not None and any_finite([limit_ms]):
-            limits[found.limit] = limit_ms
     pictures = []
     for number_of_set, test_set in enumerate(dict.fromkeys(one.test_set for one in evaluations), 1):
-        points = []
+        points, drawn = [], set()
         for one in evaluations:
             latency_ms, bleu = plottable([one.latency_ms, one.bleu("tokenized")])
             if one.test_set == test_set and any_finite([latency_ms]) and any_finite([bleu]):
                 points.append(Point(one.name, latency_ms, bleu, one.latency_source))
+                drawn.add(one.architecture)
         if points:
-            pictures.append(_quality_picture(f"quality-{number_of_set}", test_set, points, limits))
+            limits_ms = _limits_ms(
+                [search for search in searches if search.found and search.found.architecture in drawn]
+            )
+            pictures.append(_quality_picture(f"quality-{number_of_set}", test_set, points, limits_ms))
     return pictures
+
+
+def _limits_ms(searches: Sequence[SearchRun]) -> dict[str, float]:
+    """The limits of these searches on the mean, by name."""
+    limits_ms = {}
+    for search in searches:
+        found = search.found
+        limit_ms = None if found is None or found.statistic != "mean" else found.number("limit_ms")
+        if found is not None and limit_ms is not None and any_finite([limit_ms]):
+            limits_ms[found.limit] = limit_ms
+    return limits_ms
 
 
 def _quality_picture(name: str, test_set: str, points: Sequence[Point], limits_ms: Mapping[str, float]) -> Picture:

@@ -27,6 +27,8 @@ class Evaluation:
     name: str
     """Of the model."""
     test_set: str
+    architecture: Architecture | None
+    """None where the model is not there any more."""
     latency_ms: float | None
     latency_source: str
 
@@ -67,26 +69,33 @@ def read_evaluations(
         values = read_json(path, "an evaluation")
         measured = section(section(values, "latency", path), "total", f"{path}: latency")
         latency_ms, source = number(measured, "mean_ms", f"{path}: latency.total"), MEASURED
+        architecture = _architecture(run)
         if latency_ms is None:
-            latency_ms, source = latencies.of(_architecture(run))
-        found.append(Evaluation(run, values, _model_name(run, values, runs), _test_set(run), latency_ms, source))
+            latency_ms, source = latencies.of(architecture)
+        name = _model_name(run, values, runs)
+        found.append(Evaluation(run, values, name, _test_set(run), architecture, latency_ms, source))
     return found
 
 
 class _Latencies:
-    """What the report knows of the mean latency of architectures that were not timed when they were evaluated."""
+    """What the report knows of the mean latency of architectures that were not timed when they were evaluated.
+
+    Only where there is no doubt of which device and call: nothing says which one a model is for. So what searches with
+    several predictors measured is left out, and nothing is predicted where the report has several predictors.
+    """
 
     def __init__(self, searches: Sequence[SearchRun], predictors: Sequence[PredictorRun]) -> None:
-        self.measured_ms = {
-            search.found.architecture: measured_ms
-            for search in searches
-            if search.found is not None
-            and search.found.statistic == "mean"
-            and (measured_ms := search.found.number("measured_ms")) is not None
-        }
+        self.measured_ms: dict[Architecture, float | None] = {}
+        settings: dict[Architecture, Any] = {}
+        for search in searches:
+            found, predictor = search.found, search.run.config.get("predictor")
+            measured_ms = None if found is None or found.statistic != "mean" else found.number("measured_ms")
+            if found is not None and measured_ms is not None:
+                same = settings.setdefault(found.architecture, predictor) == predictor
+                self.measured_ms[found.architecture] = measured_ms if same else None
         known = [trained.predictor for trained in predictors]
-        means = (one for one in known if (one.target, one.statistic) == ("total", "mean"))
-        self.predictor = next(means, None)
+        means = [one for one in known if (one.target, one.statistic) == ("total", "mean")]
+        self.predictor = means[0] if len(means) == 1 else None
 
     def of(self, architecture: Architecture | None) -> tuple[float | None, str]:
         """Milliseconds, and where they are from."""

@@ -51,7 +51,7 @@ class TrainingProgress:
         self.bar.update()
 
     def log(self, *, update: int, target_tokens: int, nll: float, note: str, **values: float) -> None:
-        """Record the mean values since the last call; ``target_tokens`` is how many were trained on since then."""
+        """Record mean values; ``target_tokens`` is how many were trained on since the last call or the start."""
         if not self.is_main:
             return
         now = time.monotonic()

@@ -119,6 +119,7 @@ class Trainer:
         self.gradient_norm = torch.zeros(())
         # Summed loss, summed nll and tokens since the last line of the log.
         self.totals = torch.zeros(3, dtype=torch.float64, device=world.device)
+        self.tokens_before = 0  # of those, by the process that was stopped: not trained on in this one's time
 
     def train(self, state: dict[str, Any] | None) -> None:
         """Run to ``max_updates``: on from ``state``, what the checkpoints held on every process, or from the start.
@@ -190,11 +191,13 @@ class Trainer:
     def _log(self, progress: TrainingProgress, rate: float) -> None:
         self._check_finite()
         loss, nll, tokens = self.totals.tolist()
-        self.totals.zero_()
         progress.log(
             update=self.update, epoch=self.batches.epoch, loss=loss / tokens, nll=nll / tokens, learning_rate=rate,
-            gradient_norm=float(self.gradient_norm), target_tokens=int(tokens), note=self.describe(self.update - 1),
+            gradient_norm=float(self.gradient_norm), target_tokens=int(tokens) - self.tokens_before,
+            note=self.describe(self.update - 1),
         )  # fmt: skip
+        self.totals.zero_()
+        self.tokens_before = 0
 
     def _check_finite(self) -> None:
         """Stop before weights that are no numbers are logged or replace a good checkpoint."""
@@ -274,6 +277,7 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.batches.load_state_dict(state["batches"])
             self.totals.copy_(torch.tensor(state["totals"], dtype=torch.float64))
+            self.tokens_before = int(self.totals[2])
             self.update, self.seconds = int(state["update"]), float(state["seconds"])
             self.best_loss = float(state["best_loss"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

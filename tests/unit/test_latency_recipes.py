@@ -407,11 +407,14 @@ def test_a_restless_machine_is_told_of(
 
 
 def test_a_worse_measurement_does_not_replace_a_better_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row stays where it is, among those that were measured at its time."""
     Machine(monkeypatch, {3: 1.25, 10: 3.0, 11: 4.0})
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 10, seed=1)
     assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
-    assert anchors_ms(config) == [4.0] * 9 + [5.0]
-    writer = LatencyWriter(config.parent / "latency" / "latency.csv")
-    assert [row.retakes for row in writer.rows()] == [0] * 9 + [MOST_RETAKES]
+    assert anchors_ms(config) == [4.0] * 3 + [5.0] + [4.0] * 6
+    rows = LatencyWriter(config.parent / "latency" / "latency.csv").rows()
+    assert [row.retakes for row in rows] == [0] * 3 + [MOST_RETAKES] + [0] * 6
+    assert [row.architecture for row in rows] == drawn
 
 
 def test_smaller_changes_and_other_tolerances(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,7 +433,7 @@ def test_a_row_that_stays_off_is_kept_and_counted(
     machine = Machine(monkeypatch, always)
     assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
     assert machine.calls == 10 + MOST_RETAKES
-    assert anchors_ms(config) == [4.0] * 9 + [8.0]
+    assert anchors_ms(config) == [4.0] * 2 + [8.0] + [4.0] * 7
     assert (final(config)["retaken"], final(config)["off_pace"]) == (MOST_RETAKES, 1)
     assert "1 still at another pace than the rest" in capsys.readouterr().err
     assert measure_main([str(config), "samples=10", TOLERANCE]) == 0  # and it is not measured once more
@@ -466,6 +469,10 @@ def test_what_fails_is_named_and_the_others_go_on(
     Machine(monkeypatch, {})  # the machine is mended
     assert measure_main([str(config)]) == 0
     assert list(measured(config))[4:] == [drawn[1], drawn[3]]
+    kinds = [json.loads(line)["event"] for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert kinds == ["failed", "failed", "final", "final"]
+    assert measure_main([str(config), "--restart"]) == 0
+    assert [json.loads(line)["event"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == ["final"]
 
 
 def test_nothing_can_be_measured(
@@ -553,6 +560,8 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert (folder / "model.safetensors").read_bytes() == weights
     assert train(tmp_path, "seed=2") == 0
     assert (folder / "model.safetensors").read_bytes() != weights
+    (event,) = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()  # of the last training alone
+    assert json.loads(event)["event"] == "final"
 
 
 def test_the_kind_that_predicts_better_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from run_folders import (
 from hat.artifacts import read_json, write_json
 from hat.cli.report import main
 from hat.latency.dataset import LatencyDataset
+from hat.latency.predictor import LatencyPredictor
 from hat.recipes.report import HTML_FILE, MARKDOWN_FILE, PICTURES_FOLDER
 from hat.report.runs import find_runs
 from hat.report.search_run import read_searches
@@ -180,6 +181,43 @@ def test_qualities_are_what_the_files_say_and_latencies_say_where_they_are_from(
     scores = {"model": "scratch", "BLEU, tokenised": "36.50", "compounds split": "36.75", "sacreBLEU": "36.00"}
     assert rows["scratch"] == {**found, **scores, "latency, ms": "7.75", "the latency is": "measured with it"}
     assert "sacreBLEU: nrefs:1|case:mixed." in page.texts
+
+
+def test_latencies_that_might_be_another_devices_are_left_out(tmp_path: Path) -> None:
+    """With two predictors nothing says which one a model is for, nor which search, where several found its network."""
+    runs, (found, other) = tmp_path / "runs", architectures(2, seed=3)
+    write_predictor(runs / "predictor", write_latency(runs / "latency") / "latency.csv")
+    write_search(runs / "search", found)
+    for name, architecture in (("first", found), ("second", other)):
+        write_sub(runs / name, architecture)
+        write_evaluation(runs / name / "evaluation", runs / name, 30.0)
+
+    def latencies() -> dict[str, tuple[str, str]]:
+        rows = make(runs, tmp_path / "report").table("BLEU, tokenised", "latency, ms")
+        return {name: (row["latency, ms"], row["the latency is"]) for name, row in rows.items()}
+
+    predicted_ms = LatencyPredictor.load(runs / "predictor").predict_ms(other)
+    assert latencies() == {"first": ("6.12", "measured by the search"), "second": (f"{predicted_ms:.2f}", "predicted")}
+    write_predictor(runs / "pi", runs / "latency" / "latency.csv")
+    assert latencies() == {"first": ("6.12", "measured by the search"), "second": ("–", "–")}
+    write_search(runs / "again", found, seed=2)
+    assert latencies()["first"] == ("6.12", "measured by the search")
+    write_search(runs / "search_pi", found, predictor="runs/pi")
+    assert latencies()["first"] == ("–", "–")
+
+
+def test_limits_are_drawn_where_a_model_was_searched_for_them(tmp_path: Path) -> None:
+    runs, (found, other) = tmp_path / "runs", architectures(2, seed=3)
+    write_search(runs / "search", found)
+    for name, architecture in (("first", found), ("second", other)):
+        write_sub(runs / name, architecture)
+    quality = tmp_path / "report" / PICTURES_FOLDER / "quality-1.svg"
+    write_evaluation(runs / "second" / "evaluation", runs / "second", 30.0, 7.75)
+    make(runs, tmp_path / "report")
+    assert "limit 6.50" not in quality.read_text()
+    write_evaluation(runs / "first" / "evaluation", runs / "first", 30.0, 7.75)
+    make(runs, tmp_path / "report")
+    assert "limit 6.50" in quality.read_text()
 
 
 def test_the_predictor_is_what_its_files_say_and_its_test_rows_are_known(runs: Path, page: Page) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from hat.cli.train_super import main as train_super
 from hat.nn import SuperTransformer, Transformer
 from hat.training import trainer as loop
 from hat.training.checkpoint import average_weights
+from hat.training.progress import TrainingProgress
+from hat.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,46 @@ def test_logged_values_are_means_over_all_updates_since_the_last_line(data: Path
             part[-1]["learning_rate"],
             part[-1]["gradient_norm"],
         )
+
+
+def test_tokens_per_second_are_those_of_the_time_they_took(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock by which every update takes two seconds; also in a run that was stopped between two lines."""
+    clock = [0.0]
+
+    def tick(progress: TrainingProgress) -> None:
+        clock[0] += 2.0
+
+    monkeypatch.setattr("hat.training.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(TrainingProgress, "advance", tick)
+
+    def speeds(name: str) -> list[float]:
+        return [event["target_tokens_per_s"] for event in events(tmp_path / name, "train")]
+
+    assert run_super(data, tmp_path / "every", log_every=1) == 0
+    single = speeds("every")
+    assert run_super(data, tmp_path / "some", log_every=4) == 0
+    assert speeds("some") == pytest.approx([sum(single[:4]) / 4, sum(single[4:]) / 4], abs=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_agree_to_stop", lambda trainer, stopped: trainer.update == 6)
+        assert run_super(data, tmp_path / "stopped", log_every=4) == 130
+    assert run_super(data, tmp_path / "stopped", log_every=4) == 0
+    assert speeds("stopped") == pytest.approx([sum(single[:4]) / 4, sum(single[6:]) / 2], abs=0.1)
+
+
+def test_fewer_updates_than_were_made_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "super"
+    assert run_super(data, output, max_updates=4) == 0
+    before = {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert run_super(data, output, max_updates=3) == 2
+    assert f"training.max_updates: must be at least the 4 updates that {output} was trained for" in failure(capsys)
+    assert {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()} == before
+    assert run_super(data, output, "--restart", max_updates=3) == 0
+    assert [event["update"] for event in events(output, "final")] == [3]
 
 
 @pytest.mark.parametrize("final", ["last", "average", "best"])

@@ -371,6 +371,21 @@ def test_evaluate_times_the_model_as_it_is(run: Run, runs: Path, translator: Tra
     assert status == 2 and "latency.source_vocab_size: no such setting" in err
 
 
+def test_evaluate_times_the_call_that_it_scores(run: Run, runs: Path) -> None:
+    """Type, beam and threads are the translation's unless ``latency`` has its own."""
+    text = f"source={runs / 'text' / 'test.source'}", f"target={runs / 'text' / 'test.target'}"
+    scored = "dtype=bfloat16", "decoding.beam=3", "threads=1"
+
+    def timed(call: str) -> tuple[str, int, int]:
+        found = evaluation(run, "sub", *text, *scored, f"latency={{source_length: 4, target_length: 4, runs: 2{call}}}")
+        assert (found["decoding"]["dtype"], found["decoding"]["beam"]) == ("bfloat16", 3)
+        settings = found["latency"]["device"]["settings"]
+        return settings["dtype"], settings["beam"], settings["threads"]
+
+    assert timed(", device: cpu") == ("bfloat16", 3, 1)
+    assert timed(", device: cpu, dtype: float32, beam: 2, threads: 2") == ("float32", 2, 2)
+
+
 def test_evaluate_a_perfect_translation(run: Run, tmp_path: Path, translator: Translator) -> None:
     write_lines(tmp_path / "source", SOURCE)
     write_lines(tmp_path / "target", translator.translate(SOURCE, **LIMITS))
