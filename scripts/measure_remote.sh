@@ -64,7 +64,7 @@ import yaml
 work = Path(sys.argv[1])
 settings = yaml.safe_load((work / "settings.yaml").read_text(encoding="utf-8"))
 (work / "output").write_text(settings["output"], encoding="utf-8")
-if settings["anchor"] not in (None, "none"):
+if settings["anchor"] not in ("auto", "none"):
     try:
         shutil.copyfile(settings["anchor"], work / "upload" / "anchor.json")
     except OSError as error:

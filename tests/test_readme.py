@@ -1,5 +1,6 @@
 """What the README shows exists and runs."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -8,56 +9,61 @@ from pathlib import Path
 
 import pytest
 
-from hat.cli.command import load_config
-from hat.recipes.evaluate import EvaluateConfig
-from hat.recipes.measure_latency import MeasureLatencyConfig
-from hat.recipes.prepare import PrepareConfig
-from hat.recipes.search import SearchConfig
-from hat.recipes.train_predictor import TrainPredictorConfig
-from hat.recipes.train_sub import TrainSubConfig
-from hat.recipes.train_super import TrainSuperConfig
+from hat.cli import count as cli_count
+from hat.recipes import import_checkpoint, report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGS = {
-    "hat-prepare": PrepareConfig,
-    "hat-train-super": TrainSuperConfig,
-    "hat.cli.train_super": TrainSuperConfig,
-    "hat-measure-latency": MeasureLatencyConfig,
-    "hat-train-predictor": TrainPredictorConfig,
-    "hat-search": SearchConfig,
-    "hat.cli.search": SearchConfig,
-    "hat-train-sub": TrainSubConfig,
-    "hat.cli.train_sub": TrainSubConfig,
-    "hat-evaluate": EvaluateConfig,
-}
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))]
+TAKE_CONFIGS = (
+    "prepare", "train-super", "measure-latency", "train-predictor", "search", "train-sub", "translate", "evaluate",
+)  # fmt: skip
+OMITTED = "…"
+"""Stands in prose for what has been said already."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
-def shown_configs() -> list[tuple[str, str, list[str]]]:
-    """Command, config and overrides of every line of the README that names a YAML file."""
+def shown_commands() -> list[list[str]]:
+    """Every complete command line of hat on the pages, as a command's name without ``hat-`` and its arguments."""
     found = []
-    for line in "".join(blocks("sh")).splitlines():
-        words = shlex.split(line, comments=True)
-        for position, word in enumerate(words):
-            if word.endswith(".yaml"):
-                overrides = [later for later in words[position + 1 :] if "=" in later]
-                remote = words[0].endswith("measure_remote.sh")  # HOST stands before the config there
-                command = "hat-measure-latency" if remote else words[position - 1]
-                found.append((command, word, overrides))
-    return found
+    for page in PAGES:
+        lines = "".join(blocks("sh", page)).replace("\\\n", " ").splitlines()
+        lines += re.findall(r"`(hat-(?:search|import)\s[^`]*)`", page)  # in prose, over two lines
+        for line in lines:
+            words = shlex.split(line.rpartition("| ")[2], comments=True)
+            if not words or OMITTED in words:
+                continue
+            if words[0] == "torchrun":
+                words = words[words.index("-m") + 1 :]
+            elif words[0].endswith("measure_remote.sh"):  # the host, then what hat-measure-latency takes
+                words = ["hat-measure-latency", *words[2:]]
+            if words[0].startswith(("hat-", "hat.cli.")):
+                found.append([words[0].removeprefix("hat-").removeprefix("hat.cli.").replace("_", "-"), *words[1:]])
+    return [words for words in found if words != ["search", "--latency", "200ms"]]  # the name of a row of the table
 
 
-@pytest.mark.parametrize(("command", "config", "overrides"), shown_configs())
-def test_configs_that_are_shown_load(command: str, config: str, overrides: list[str]) -> None:
-    load_config(CONFIGS[command], ROOT / config, overrides)
+@pytest.mark.parametrize("words", shown_commands(), ids=" ".join)
+def test_commands_that_are_shown_are_right(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --dry-run, or with nothing behind the commands that have none."""
+    monkeypatch.chdir(ROOT)
+    name, *arguments = words
+    main = importlib.import_module(f"hat.cli.{'import_' if name == 'import' else name.replace('-', '_')}").main
+    if name in TAKE_CONFIGS:
+        places = {"CONFIG.yaml": "configs/demo/search.yaml", "runs/demo/sub": str(tmp_path)}  # a folder that is there
+        assert main([*(places.get(word, word) for word in arguments), "--dry-run"]) == 0
+        return
+    called = []
+    for module, recipe in ((cli_count, "count"), (report, "report"), (import_checkpoint, "import_checkpoint")):
+        monkeypatch.setattr(module, recipe, lambda *given: called.append(given))
+    assert main(arguments) == 0 and len(called) == 1
 
 
-def test_every_command_of_the_step_by_step_part_is_checked() -> None:
-    assert len(shown_configs()) >= 10
+def test_commands_are_found_where_they_are_shown() -> None:
+    names = [words[0] for words in shown_commands()]
+    assert {*TAKE_CONFIGS, "count", "import", "report"} == set(names) and len(names) >= 25
 
 
 def test_commands_in_the_table_are_installed() -> None:

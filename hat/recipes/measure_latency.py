@@ -43,9 +43,9 @@ class MeasureLatencyConfig(Section):
     """Decides which architectures are drawn."""
     choose: Literal["random", "informative"] = "random"
     """How: uniformly, or of many drawn those that tell the most about what the parts of a network cost."""
-    anchor: Literal["none"] | Path | None = None
+    anchor: Literal["auto", "none"] | Path = "auto"
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
-    taken out; null takes one of middle size, drawn with ``seed``. ``none`` times nothing in turn, for comparison: it
+    taken out; ``auto`` takes one of middle size, drawn with ``seed``. ``none`` times nothing in turn, for comparison: it
     takes half the time, and whatever happens to the machine's pace is in the latencies."""
     settings: LatencySettings
     """What is timed."""
@@ -104,7 +104,7 @@ def _anchor(config: MeasureLatencyConfig) -> Architecture | None:
     """What is timed in turn with every sample; None where nothing is."""
     if config.anchor == "none":
         return None
-    if config.anchor is not None:
+    if isinstance(config.anchor, Path):
         return Architecture.from_json(config.anchor)
     rng = random.Random(config.seed)
     drawn = [config.space.sample(rng) for _ in range(_ANCHOR_DRAWS)]

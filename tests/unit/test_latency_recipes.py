@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,19 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     assert {path.name for path in folder.iterdir()} == {
         "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
     }  # fmt: skip
+
+
+def test_a_device_that_only_measures_needs_six_packages(config: Path) -> None:
+    """As README says; a small device has no others."""
+    others = (
+        "sacrebleu", "sentencepiece", "subword_nmt", "matplotlib", "tensorboard", "onnx", "onnxruntime", "onnxscript",
+        "sacremoses", "pymoo",
+    )  # fmt: skip
+    code = f"import sys; sys.modules.update(dict.fromkeys({others}))\n"
+    code += f"from hat.cli.measure_latency import main; sys.exit(main([{str(config)!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(measured(config)) == 6
 
 
 def test_architectures_are_the_smallest_the_largest_and_different_random_ones() -> None:
@@ -216,6 +230,13 @@ def test_rows_measured_without_an_anchor_are_not_mixed(config: Path, capsys: pyt
     path.write_text(json.dumps(values), encoding="utf-8")
     assert measure_main([str(config)]) == 2
     assert "was measured without an anchor" in capsys.readouterr().err
+
+
+def test_an_anchor_of_null_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would look like none."""
+    assert measure_main([str(config), "anchor=null"]) == 2
+    assert "anchor: must be 'auto' or 'none' or must be text" in capsys.readouterr().err
+    assert not (config.parent / "latency").exists()
 
 
 def test_without_an_anchor(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
