@@ -45,8 +45,8 @@ class MeasureLatencyConfig(Section):
     """How: uniformly, or of many drawn those that tell the most about what the parts of a network cost."""
     anchor: Literal["auto", "none"] | Path = "auto"
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
-    taken out; ``auto`` takes one of middle size, drawn with ``seed``. ``none`` times nothing in turn, for comparison: it
-    takes half the time, and whatever happens to the machine's pace is in the latencies."""
+    taken out; ``auto`` draws one of middle size with ``seed``. ``none`` times nothing in turn, for comparison: it takes
+    half the time, and whatever happens to the machine's pace is in the latencies."""
     settings: LatencySettings
     """What is timed."""
 
