@@ -95,17 +95,17 @@ class Translator:
             checked = BeamOptions(**options)
         except ValidationError as error:
             raise ConfigError(f"translate: {describe_validation_error(BeamOptions, error)}") from None
-        return [translations[0].text for translations in self.translate_nbest(lines, checked, batch_tokens)]
+        return [best.text for (best,) in self.translate_nbest(lines, checked, batch_tokens, most=1)]
 
     def translate_nbest(
-        self, lines: Iterable[str], options: BeamOptions, batch_tokens: int = 4096
+        self, lines: Iterable[str], options: BeamOptions, batch_tokens: int = 4096, most: int | None = None
     ) -> list[list[Translation]]:
-        """Up to ``options.beam`` translations of every line, best first, in the order of the lines."""
+        """Up to ``most`` (None: ``options.beam``) translations of every line, best first, in the order of the lines."""
         encoded = [self.codec.encode_source(line) for line in lines]
         results: list[list[Translation]] = [[Translation("", "", 0.0)] for _ in encoded]
         for rows in _batches([len(ids) for ids in encoded], batch_tokens):
             for row, found in zip(rows, self._search([encoded[row] for row in rows], options), strict=True):
-                results[row] = [self._translation(hypothesis) for hypothesis in found]
+                results[row] = [self._translation(hypothesis) for hypothesis in found[:most]]
         return results
 
     def _search(self, sentences: Sequence[Sequence[int]], options: BeamOptions) -> list[list[Hypothesis]]:

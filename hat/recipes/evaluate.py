@@ -110,7 +110,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run = None if config.output is None else RunFolder(config.output, config, "hat-evaluate")
     translator = Translator(net.to(device), codec, config.dtype, shortlist)
     started = time.perf_counter()
-    found = [best[0] for best in translator.translate_nbest(source, config.decoding, config.batch_tokens)]
+    found = [best for (best,) in translator.translate_nbest(source, config.decoding, config.batch_tokens, most=1)]
     seconds = time.perf_counter() - started
     words, references = [translation.words for translation in found], [codec.target_words(line) for line in target]
     texts = [translation.text for translation in found]

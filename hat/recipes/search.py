@@ -21,14 +21,14 @@ from hat.recipes.best_measured import (
     stopwatch_for,
 )
 from hat.recipes.search_config import SearchConfig
-from hat.recipes.search_front import PARETO_FILE, front_as_json, pick, read_front
+from hat.recipes.search_front import front_as_json, pick, read_front
 from hat.recipes.search_limits import check_same_call, check_total, latency_function, limits_of
 from hat.recipes.search_losses import Evaluator, SharedLosses, serve, served
 from hat.recipes.training import check_same_symbols, use_threads
 from hat.search import ALGORITHMS, Candidate, EvolutionConfig, Limit, Scoreboard, Task, pareto_front
 from hat.search.candidate import by_score
 from hat.search.feasible import feasible_member
-from hat.search.history import SearchHistory
+from hat.search.history import PARETO_FILE, SearchHistory
 from hat.search.nsga2 import check_pymoo
 from hat.search.scores import ScoreFile
 from hat.space import Architecture

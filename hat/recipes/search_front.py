@@ -10,9 +10,8 @@ from hat.artifacts import read_text
 from hat.config import shorten
 from hat.errors import ConfigError, DataError, InfeasibleError
 from hat.search import Candidate, Task
+from hat.search.history import PARETO_FILE
 from hat.space import Architecture, SearchSpace
-
-PARETO_FILE = "pareto.json"
 
 
 def front_as_json(front: Iterable[Candidate], origin: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from hat.latency.predictor import Calibration, LatencyPredictor
 from hat.latency.rows import Rows
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import LEAST_RUNS_P90, Statistic
-from hat.recipes.predicted import Predicted
+from hat.recipes.predicted import compare, write_predicted
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +101,7 @@ def train_predictor(config: TrainPredictorConfig) -> Path:
     }
     write_json(config.output / "metrics.json", values)
     told = "no rows left for a test" if test is None else describe(test)
-    predicted = Predicted(rows.latency_ms, predicted_ms, split, flagged, calibration.relative_error_90)
-    predicted.write(config.output, told)
+    write_predicted(config.output, predictor, compare(rows.latency_ms, predicted_ms, split, flagged), told)
     run.forget()
     run.log(event="final", **values)
     run.finish()

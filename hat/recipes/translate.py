@@ -68,8 +68,8 @@ def translate(config: TranslateConfig, output: TextIO | None = None) -> None:
     interactive = config.input is None and sys.stdin.isatty()
     number = 0
     for lines in _chunks(_source_lines(config.input), 1 if interactive else config.lines_at_once):
-        for translations in translator.translate_nbest(lines, config.decoding, config.batch_tokens):
-            for translation in translations[: config.nbest]:
+        for translations in translator.translate_nbest(lines, config.decoding, config.batch_tokens, config.nbest):
+            for translation in translations:
                 text = translation.words if config.tokenized else translation.text
                 print(f"{number}\t{translation.score:.4f}\t{text}" if config.nbest > 1 else text, file=output)
             number += 1

@@ -1,12 +1,14 @@
 """``predictions.csv`` of a predictor: what it was trained and tested on, as it was then."""
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hat.artifacts import read_text
+from hat.artifacts import read_text, write_text
 from hat.config import shorten
 from hat.errors import DataError
 from hat.latency.csv_lines import number_of, values_of
@@ -36,6 +38,18 @@ class Comparison:
         """Numbers of the rows of one part; none where the parts are not known."""
         found: list[int] = [] if self.parts is None else np.flatnonzero(self.parts == part).tolist()
         return np.asarray(found, dtype=np.int64)
+
+
+def write_predictions(path: Path, comparison: Comparison) -> None:
+    """Write a table whose parts are known; row 0 is the first below the column names of the data set."""
+    assert comparison.parts is not None, "only what a file says has no parts"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    columns = comparison.measured_ms, comparison.predicted_ms, comparison.parts
+    table = zip(*(column.tolist() for column in columns), strict=True)
+    writer.writerows([row, *values] for row, values in enumerate(table))
+    write_text(path, buffer.getvalue())
 
 
 def read_predictions(path: Path) -> Comparison:

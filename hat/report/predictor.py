@@ -1,5 +1,6 @@
 """Latency predictors: predicted against measured, and how far they can be trusted."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -63,25 +64,34 @@ def _parts(comparison: Comparison) -> list[Block]:
     return blocks
 
 
-def _scatter(trained: PredictorRun, comparison: Comparison) -> Picture:
+def draw_predicted(axes: "Axes", predictor: LatencyPredictor, comparison: Comparison) -> None:
+    """Draw predicted against measured latencies, as the paper's Figure 6, with the band that nine in ten are in.
+
+    Args:
+        axes: where.
+        predictor: says how wide the band is, and what latencies are.
+        comparison: the latencies.
+    """
     measured_ms, predicted_ms = comparison.measured_ms, comparison.predicted_ms
-    error, latency = trained.predictor.calibration.relative_error_90, LATENCIES[trained.predictor.statistic]
+    error, latency = predictor.calibration.relative_error_90, LATENCIES[predictor.statistic]
+    ends = np.array([min(measured_ms.min(), predicted_ms.min()), max(measured_ms.max(), predicted_ms.max())])
+    if error is not None:
+        upper = ends / (1 - error) if error < 1 else ends * math.inf
+        axes.fill_between(
+            ends, ends / (1 + error), np.minimum(upper, 2 * ends[1]), color=light("slate-tint"), alpha=0.8,
+            linewidth=0, label="9 in 10 lie here",
+        )  # fmt: skip
+    axes.plot(ends, ends, color=light("muted"), linewidth=0.8)
+    _points(axes, comparison, measured_ms, predicted_ms)
+    axes.set_ylim(0.92 * ends[0], 1.05 * ends[1])
+    axes.set(xlabel=f"measured {latency} (ms)", ylabel=f"predicted {latency} (ms)")
+    axes.legend(loc="upper left")
 
-    def draw(axes: "Axes") -> None:
-        ends = np.array([min(measured_ms.min(), predicted_ms.min()), max(measured_ms.max(), predicted_ms.max())])
-        if error is not None:
-            upper = ends / (1 - error) if error < 1 else ends * math.inf
-            axes.fill_between(
-                ends, ends / (1 + error), np.minimum(upper, 2 * ends[1]), color=light("slate-tint"), alpha=0.8,
-                linewidth=0, label="9 in 10 lie here",
-            )  # fmt: skip
-        axes.plot(ends, ends, color=light("muted"), linewidth=0.8)
-        _points(axes, comparison, measured_ms, predicted_ms)
-        axes.set_ylim(0.92 * ends[0], 1.05 * ends[1])
-        axes.set(xlabel=f"measured {latency} (ms)", ylabel=f"predicted {latency} (ms)")
-        axes.legend(loc="upper left")
 
-    description = f"Predicted against measured {latency} of {len(measured_ms)} architectures."
+def _scatter(trained: PredictorRun, comparison: Comparison) -> Picture:
+    latency = LATENCIES[trained.predictor.statistic]
+    description = f"Predicted against measured {latency} of {len(comparison.measured_ms)} architectures."
+    draw = functools.partial(draw_predicted, predictor=trained.predictor, comparison=comparison)
     return chart(f"predicted-{trained.run.key}", "Predicted and measured", description, draw)
 
 

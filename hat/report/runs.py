@@ -12,6 +12,7 @@ from hat.errors import DataError
 from hat.report.document import Block, Code, Facts, Folded
 from hat.report.records import number, read_lines
 from hat.report.wording import decimal, duration, moment, printable, real, slug, unique
+from hat.search.history import HISTORY_FILE, PARETO_FILE, PARTIAL_FILE
 
 Kind = Literal["data", "super", "sub", "latency", "predictor", "search", "evaluation"]
 
@@ -28,9 +29,9 @@ _FILES: dict[str, Kind] = {
     "latency.csv": "latency",
     "predictor.json": "predictor",
     "evaluation.json": "evaluation",
-    "history.jsonl": "search",
-    "history.partial.jsonl": "search",
-    "pareto.json": "search",
+    HISTORY_FILE: "search",
+    PARTIAL_FILE: "search",
+    PARETO_FILE: "search",
     "architecture.json": "search",
 }
 """What tells a folder whose ``run.json`` is not there: copied without it, or of a search that still runs."""

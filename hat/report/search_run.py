@@ -12,10 +12,10 @@ from hat.errors import DataError
 from hat.report.records import number, plottable, read_lines, read_objects, section
 from hat.report.runs import Run, of_kind
 from hat.report.wording import STATISTICS, milliseconds
-from hat.search.history import HISTORY_FILE
+from hat.search.history import HISTORY_FILE, PARETO_FILE, PARTIAL_FILE
 from hat.space import Architecture
 
-ARCHITECTURE_FILE, PARETO_FILE, PARTIAL_FILE = "architecture.json", "pareto.json", "history.partial.jsonl"
+ARCHITECTURE_FILE = "architecture.json"
 
 
 @dataclass(frozen=True)

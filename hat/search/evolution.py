@@ -13,8 +13,8 @@ from hat.config import Section
 from hat.search.candidate import Candidate, Generation, Task
 from hat.search.draws import Draws
 from hat.search.feasible import Member
-from hat.search.progress import Seen
 from hat.search.scoreboard import Scoreboard
+from hat.search.seen import Seen
 from hat.space.architecture import Architecture
 from hat.space.encoding import Gene
 

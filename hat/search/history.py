@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hat.artifacts import write_text
 from hat.search.candidate import Generation
 
-HISTORY_FILE = "history.jsonl"
+HISTORY_FILE, PARTIAL_FILE, PARETO_FILE = "history.jsonl", "history.partial.jsonl", "pareto.json"
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class SearchHistory:
     """
 
     def __init__(self, folder: Path, generations: int) -> None:
-        self.partial = folder / "history.partial.jsonl"
+        self.partial = folder / PARTIAL_FILE
         self.number = 0
         self.bar = tqdm(total=generations + 1, unit="generation", disable=not sys.stderr.isatty())
 

@@ -11,8 +11,8 @@ from hat.search.candidate import Candidate, Generation, Task
 from hat.search.draws import Draws
 from hat.search.evolution import EvolutionConfig, cross, mutate
 from hat.search.feasible import Member, member_of
-from hat.search.progress import Seen
 from hat.search.scoreboard import Scoreboard
+from hat.search.seen import Seen
 from hat.space.architecture import Architecture
 from hat.space.encoding import architecture_of
 

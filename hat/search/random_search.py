@@ -7,8 +7,8 @@ from hat.search.candidate import Candidate, Generation, Task
 from hat.search.draws import Draws
 from hat.search.evolution import EvolutionConfig
 from hat.search.feasible import Member
-from hat.search.progress import Seen
 from hat.search.scoreboard import Scoreboard
+from hat.search.seen import Seen
 from hat.space.architecture import Architecture
 
 

@@ -3,7 +3,7 @@
 The validation sentences are cut into parts. A candidate is scored on the first, small one, and on each further one
 only while it is undecided whether it is among those that the search keeps. What decides is a paired comparison: the
 losses of all candidates on one sentence rise and fall together, so a candidate's loss on the sentences it has not seen
-is predicted from those of candidates that have seen all (:mod:`hat.search.prediction`).
+is predicted from those of candidates that have seen all (:mod:`hat.search.loss_estimate`).
 """
 
 import math
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from hat.config import Section, Seed
 from hat.errors import SearchError
-from hat.search.prediction import FloatArray, References
+from hat.search.loss_estimate import FloatArray, References
 from hat.space.architecture import Architecture
 
 Losses = Callable[[Sequence[Architecture], int], Sequence[Sequence[float]]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hat.search import EvolutionConfig, Scoreboard, ScoringConfig, Task, evolutionary_search, random_search
-from hat.search.prediction import References
+from hat.search.loss_estimate import References
 from hat.space import Architecture, SearchSpace
 from hat.space.encoding import gene_choices, gene_of
 
