@@ -25,6 +25,7 @@ from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta
 from hat.data.shortlist import Shortlist
 from hat.decoding import BeamOptions
+from hat.decoding import translator as translator_module
 from hat.errors import ConfigError, DataError
 from hat.recipes.model_folder import load_model
 
@@ -111,6 +112,31 @@ def test_n_best(translator: Translator) -> None:
         assert scores == sorted(scores, reverse=True) and max(scores) < 0
         assert found[0].text == translator.translate([line], beam=4, length_penalty=0.6, **LIMITS)[0]
         assert all(translation.words.split() == translation.text.split() for translation in found)
+
+
+def test_fewer_of_the_n_best_are_the_first_of_them(translator: Translator) -> None:
+    options = BeamOptions(beam=4, **LIMITS)
+    whole = translator.translate_nbest(SOURCE, options)
+    for most in (1, 2, 9):
+        assert translator.translate_nbest(SOURCE, options, most=most) == [found[:most] for found in whole]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_the_type_that_is_asked_for_is_computed_in(
+    run: Run, translator: Translator, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """These products are too small to be rounded, so the type is seen where the model is packed."""
+    packed, asked = translator_module.pack, []
+
+    def spy(net: Transformer, dtype: Any, **options: Any) -> Any:
+        asked.append(dtype)
+        return packed(net, dtype, **options)
+
+    monkeypatch.setattr(translator_module, "pack", spy)
+    limits = [f"decoding.{name}={value}" for name, value in LIMITS.items()]
+    status, out, _ = run(translate_main, "sub", "--dtype", dtype, *limits, stdin=as_bytes(SOURCE))
+    assert status == 0 and asked == [dtype]
+    assert out.splitlines() == translator.translate(SOURCE, **LIMITS)
 
 
 def test_options_are_checked(translator: Translator) -> None:
