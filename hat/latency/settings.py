@@ -10,6 +10,7 @@ from hat.config import Section, Threads, describe_validation_error, first_differ
 from hat.errors import DataError
 from hat.latency.hardware import Hardware, Session, Software
 from hat.space import Architecture
+from hat.space.counting import ShareEmbeddings
 
 DEVICE_FILE = "device.json"
 DEVICE_FORMAT: Literal["hat.device/4"] = "hat.device/4"
@@ -64,7 +65,7 @@ class LatencySettings(CallSettings):
     """Source tokens there are."""
     target_vocab_size: int = Field(ge=4)
     """Target tokens there are."""
-    share_embeddings: Literal["all", "decoder", "none"] = "all"
+    share_embeddings: ShareEmbeddings = "all"
     """As in the model to ship; it changes how much memory is touched."""
     pre_norm: bool = False
     """As in the model to ship."""

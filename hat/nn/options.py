@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from hat.config import Section, describe_validation_error
 from hat.errors import ConfigError
+from hat.space.counting import ShareEmbeddings
 
 Probability = Field(default=0.0, ge=0.0, lt=1.0)
 
@@ -13,7 +14,7 @@ Probability = Field(default=0.0, ge=0.0, lt=1.0)
 class ModelOptions(Section):
     """What is the same in all SubTransformers of a SuperTransformer."""
 
-    share_embeddings: Literal["all", "decoder", "none"] = "all"
+    share_embeddings: ShareEmbeddings = "all"
     """``all``: one matrix for source, target and output (needs one joint vocabulary); ``decoder``: target and output
     share one; ``none``: three matrices."""
     pre_norm: bool = False
