@@ -85,14 +85,16 @@ class _Latencies:
     """
 
     def __init__(self, searches: Sequence[SearchRun], predictors: Sequence[PredictorRun]) -> None:
-        self.measured_ms: dict[Architecture, float | None] = {}
-        settings: dict[Architecture, Any] = {}
+        by_predictor: dict[Architecture, dict[str, float]] = {}
         for search in searches:
-            found, predictor = search.found, search.run.config.get("predictor")
+            found, predictor = search.found, printable(search.run.config.get("predictor"))
             measured_ms = None if found is None or found.statistic != "mean" else found.number("measured_ms")
             if found is not None and measured_ms is not None:
-                same = settings.setdefault(found.architecture, predictor) == predictor
-                self.measured_ms[found.architecture] = measured_ms if same else None
+                by_predictor.setdefault(found.architecture, {})[predictor] = measured_ms
+        self.measured_ms = {
+            architecture: next(iter(measured.values())) if len(measured) == 1 else None
+            for architecture, measured in by_predictor.items()
+        }
         known = [trained.predictor for trained in predictors]
         means = [one for one in known if (one.target, one.statistic) == ("total", "mean")]
         self.predictor = means[0] if len(means) == 1 else None

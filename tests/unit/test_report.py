@@ -204,6 +204,8 @@ def test_latencies_that_might_be_another_devices_are_left_out(tmp_path: Path) ->
     assert latencies()["first"] == ("6.12", "measured by the search")
     write_search(runs / "search_pi", found, predictor="runs/pi")
     assert latencies()["first"] == ("–", "–")
+    write_search(runs / "third", found, seed=3)
+    assert latencies()["first"] == ("–", "–")
 
 
 def test_limits_are_drawn_where_a_model_was_searched_for_them(tmp_path: Path) -> None:
