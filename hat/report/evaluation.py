@@ -1,6 +1,6 @@
 """What trained models are worth: BLEU on their test sets, and at which latency."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from hat.report.runs import Run, of_kind, record
 from hat.report.search_run import SearchRun
 from hat.report.theme import chart, label, light, series_colour
 from hat.report.wording import NONE, decimal, milliseconds, printable, whole
+from hat.space import Architecture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,20 +109,20 @@ def _pictures(evaluations: Sequence[Evaluation], searches: Sequence[SearchRun]) 
                 points.append(Point(one.name, latency_ms, bleu, one.latency_source))
                 drawn.add(one.architecture)
         if points:
-            limits_ms = _limits_ms(
-                [search for search in searches if search.found and search.found.architecture in drawn]
-            )
+            limits_ms = _limits_ms(searches, drawn)
             pictures.append(_quality_picture(f"quality-{number_of_set}", test_set, points, limits_ms))
     return pictures
 
 
-def _limits_ms(searches: Sequence[SearchRun]) -> dict[str, float]:
-    """The limits of these searches on the mean, by name."""
+def _limits_ms(searches: Sequence[SearchRun], drawn: Set[Architecture | None]) -> dict[str, float]:
+    """The limits on the mean of the searches that found one of the networks that are drawn, by name."""
     limits_ms = {}
     for search in searches:
         found = search.found
-        limit_ms = None if found is None or found.statistic != "mean" else found.number("limit_ms")
-        if found is not None and limit_ms is not None and any_finite([limit_ms]):
+        if found is None or found.architecture not in drawn or found.statistic != "mean":
+            continue
+        limit_ms = found.number("limit_ms")
+        if limit_ms is not None and any_finite([limit_ms]):
             limits_ms[found.limit] = limit_ms
     return limits_ms
 
