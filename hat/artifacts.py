@@ -28,6 +28,8 @@ MODEL_FORMAT = "hat.transformer/1"
 SUPER_FORMAT = "hat.super_transformer/1"
 """... and of a SuperTransformer."""
 
+_SESSION = ("version", "commit", "host", "machine", "python", "started")  # what may change when a run is continued
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -120,10 +122,15 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` says of the run in ``folder``; empty where there is none. Raises DataError if it is damaged."""
+    path = folder / "run.json"
+    return read_json(path, "the record of a run") if path.exists() else {}
+
+
 def check_owner(folder: Path, command: str) -> None:
     """Raise ConfigError if ``folder`` holds a run of another command: each would overwrite the other's records."""
-    path = folder / "run.json"
-    before = read_json(path, "the record of a run").get("command") if path.exists() else command
+    before = read_record(folder).get("command", command)
     if before != command:
         raise ConfigError(f"{folder}: must not hold what {before} made; choose another output folder.")
 
@@ -192,6 +199,13 @@ class RunFolder:
         if self._writes:
             write_text(self.path / "config.yaml", to_yaml(self._config))
             write_json(self.path / "run.json", self._info)
+
+    def go_on(self) -> None:
+        """Keep what ``run.json`` says of the sessions of the run that this one continues: each has its own commit."""
+        before = read_record(self.path)
+        if before:
+            session = {name: before.get(name) for name in _SESSION}
+            self._info["earlier_sessions"] = [*before.get("earlier_sessions", []), session]
 
     def log(self, **values: Any) -> None:
         """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""

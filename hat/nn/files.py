@@ -88,9 +88,18 @@ def save_model(model: EncoderDecoder, folder: str | Path, config: dict[str, Any]
     """Write a model folder; ``config`` is what ``config.json`` says beside the options and the vocabulary sizes.
 
     A model that is there already stays until the new weights are complete; from then on until the end it is none.
+
+    Raises:
+        ConfigError: if a tokeniser is in the folder, and the model has none: it may be that of another vocabulary.
+        DataError: if the model's own tokeniser is not there any more.
     """
     folder, tokenizer = make_folder(folder), model.tokenizer_folder
     _check_tokenizer(tokenizer)
+    if tokenizer is None and (folder / TOKENIZER_FOLDER).exists():
+        raise ConfigError(
+            f"{folder}: holds the tokeniser of an earlier model, and this model has none; choose another folder, or "
+            "set tokenizer_folder of the model."
+        )
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(_as_bytes(model.weights()))
         (folder / CONFIG_FILE).unlink(missing_ok=True)
@@ -104,8 +113,15 @@ def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
     """Give a model folder its ``tokenizer/``, so that it can translate text on its own. Raises DataError."""
     target = make_folder(folder) / TOKENIZER_FOLDER
     _check_tokenizer(tokenizer)
-    if tokenizer.resolve() != target.resolve():
-        shutil.copytree(tokenizer, target, dirs_exist_ok=True)
+    if tokenizer.resolve() != target.resolve() and _files(tokenizer) != _files(target):
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.copytree(tokenizer, target)
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    """What is below ``folder``, by relative path."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _check_tokenizer(folder: Path | None) -> None:

@@ -88,7 +88,7 @@ def search_and_measure(
                 return best, reading
             readings[best.architecture] = reading
             ratio = _correction(readings, predict_ms, limit_ms)
-            logger.info("not surely within the limit: the search goes on with predictions times %.3f", ratio)
+            logger.info("not surely within the limit: predictions are now taken %.3f times", ratio)
         ranking = find_more(ranking) if left else ranking
     raise SearchError(_why_none(readings, failed, predict_ms, limit_ms, all_looked_at=not ranking))
 
@@ -146,8 +146,8 @@ def _correction(
 def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None:
     """What measures as the predictor's data set was measured; None where that was on another machine.
 
-    On the same machine with other software, or set up otherwise, the anchor's time does not tell the data set's pace:
-    what is measured is then taken by the clock.
+    On the same machine with other software (a hat that decoded otherwise, too), or set up otherwise, the anchor's time
+    does not tell the data set's pace: what is measured is then taken by the clock.
 
     Args:
         predictor: whose latencies are to be compared with.
@@ -170,7 +170,8 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
         changed = predictor.device.difference(here)
-        stopwatch = Stopwatch(here, None if changed else predictor.pace, predictor.statistic)
+        same = changed is None and predictor.device.format == DEVICE_FORMAT
+        stopwatch = Stopwatch(here, predictor.pace if same else None, predictor.statistic)
     except ConfigError as error:
         raise ConfigError(
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
@@ -178,7 +179,8 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None
         ) from None
     if predictor.device.format != DEVICE_FORMAT:
         logger.warning(
-            "%s: its latencies were measured by an earlier version, which decoded otherwise; measure a new data set",
+            "%s: its latencies were measured by an earlier version, which decoded otherwise: what is found must keep "
+            "the limit by the clock; measure a new data set",
             folder,
         )
     if changed:

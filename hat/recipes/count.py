@@ -31,7 +31,8 @@ def count(
     """Count parameters and multiply-adds.
 
     Args:
-        path: an ``architecture.json``, or a model folder. A SuperTransformer counts as its largest SubTransformer.
+        path: an ``architecture.json``, or a model folder. A SuperTransformer counts with all its weights: as its
+            largest SubTransformer, or more where the space's ``maximum`` says so.
         embeddings: for an architecture file, what it leaves open; must be None for a model, which knows it itself.
         source_length: tokens of the source sentence.
         target_length: tokens of the target sentence.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from hat.artifacts import RunFolder, write_json, write_text
+from hat.artifacts import RunFolder, file_digest, write_json, write_text
 from hat.config import Section, Threads
 from hat.data.batching import batch_cost_on, validation_batches
 from hat.data.codec import TextCodec
@@ -25,6 +25,7 @@ from hat.latency.settings import CallSettings, LatencySettings
 from hat.metrics import compound_split_bleu, sacre_bleu, tokenized_bleu
 from hat.nn import Transformer
 from hat.nn.device import choose_device
+from hat.nn.files import WEIGHTS_FILE
 from hat.nn.packed import DType, kernels
 from hat.recipes.model_folder import load_model
 from hat.recipes.training import use_threads
@@ -117,6 +118,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     loss = _loss(net, corpus, config, device)
     results = {
         "model": str(config.model),
+        "digests": _digests(config.model, config.architecture),
         "sentences": len(source),
         "bleu": {
             "tokenized": tokenized_bleu(words, references, config.lowercase),
@@ -143,6 +145,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         run.log(event="final", **results)
         run.finish()
     return results
+
+
+def _digests(model: Path, architecture: Path | None) -> dict[str, str]:
+    """What tells a model from a later one in its place: digests of its weights and of the architecture file, if any."""
+    files = {"model": model / WEIGHTS_FILE, "architecture": architecture}
+    return {name: file_digest(path) for name, path in files.items() if path is not None}
 
 
 def _texts(config: EvaluateConfig) -> tuple[list[str], list[str], list[str]]:

@@ -12,6 +12,7 @@ from hat.errors import ConfigError, DataError
 from hat.importing.architecture import read_subtransformer
 from hat.importing.checkpoint import read_checkpoint
 from hat.nn import SuperTransformer, Transformer
+from hat.nn.files import TOKENIZER_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def import_checkpoint(
     )
     run = RunFolder(output, record, "hat-import")  # before anything is written: it may be another command's folder
     if codec is not None:
-        codec.save(output / "tokenizer")
+        codec.save(output / TOKENIZER_FOLDER)
+        made.tokenizer_folder = output / TOKENIZER_FOLDER
     made.save_pretrained(output)
     run.finish(checkpoint_digest=file_digest(checkpoint))
     parameters = sum(parameter.numel() for parameter in made.parameters())

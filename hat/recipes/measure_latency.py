@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hat.artifacts import RunFolder, alone_in, read_text
+from hat.artifacts import RunFolder, alone_in, read_record, read_text
 from hat.config import Section, Seed, first_difference, load_config, shorten
 from hat.errors import ConfigError
 from hat.latency.choosing import choose_informative
@@ -92,8 +92,10 @@ def draw_architectures(space: SearchSpace, samples: int, seed: int, choose: str 
     drawn = dict.fromkeys([space.smallest(), space.largest()])  # keeps the order
     for _ in range(1000 + 100 * samples):
         if len(drawn) >= samples:
-            return list(drawn)[:samples]
+            break
         drawn[space.sample(rng)] = None
+    if len(drawn) >= samples:
+        return list(drawn)[:samples]
     raise ConfigError(
         f"samples: this space gives only {len(drawn)} different architectures in reasonable time, not {samples}; set "
         f"samples: {len(drawn)}."
@@ -156,6 +158,9 @@ def _measure_all(
     before = _check_same(config, device) if path.exists() else None
     writer = LatencyWriter(path, anchored=device.anchor is not None)
     _check_members(writer, config.space)
+    if before is not None and _is_complete(config.output, writer, architectures):
+        logger.info("%s: holds all %d architectures; nothing is to be measured", path, len(architectures))
+        return path
     run.announce()
     if before is None:
         run.forget()
@@ -189,6 +194,11 @@ def _measure_all(
     names = [{"architecture": str(one), "error": error} for one, error in collected.failed.items()]
     run.finish(**{**counts, "failed": names}, measuring_seconds=round(time.monotonic() - started, 1))
     return path
+
+
+def _is_complete(output: Path, writer: LatencyWriter, architectures: Sequence[Architecture]) -> bool:
+    """Whether measuring came to its end before, and all of these were measured."""
+    return "rows" in read_record(output) and set(architectures) <= set(writer.architectures())
 
 
 def _tell_error(collected: Collected, settings: LatencySettings) -> float | None:

@@ -100,12 +100,14 @@ def prepare(config: PrepareConfig) -> Path:
     if not config.output.name:
         raise ConfigError(f"output: must be a folder of its own, is {config.output}.")
     inputs = _fingerprints(config)
-    _restore(config.output)
+    # The folder is made where a link leads, on that disk, and the link stays.
+    place = config.output.resolve() if config.output.is_symlink() else config.output
+    _restore(place)
     if _is_up_to_date(config, inputs):
         logger.info("%s was made with these settings from these files before: kept", config.output)
         _renew_shortlist(config)
         return config.output
-    partial = config.output.with_name(f".{config.output.name}.{secrets.token_hex(4)}.partial")
+    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
     make_folder(partial)
     try:
         run = RunFolder(partial, config, command="hat-prepare")
@@ -116,7 +118,7 @@ def prepare(config: PrepareConfig) -> Path:
             _write_shortlist(config.shortlist, partial, config.seed)
         _report(meta, run)
         run.finish()
-        _move(partial, config.output)
+        _move(partial, place)
     except OSError as error:
         raise DataError(f"{config.output}: cannot be written: {error.strerror or error}.") from None
     finally:

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from hat.artifacts import file_digest
 from hat.errors import ConfigError
 from hat.nn import MaximumDims, ModelOptions, SuperTransformer, Transformer
-from hat.nn.files import WEIGHTS_FILE
+from hat.nn.files import TOKENIZER_FOLDER, WEIGHTS_FILE
 from hat.recipes.model_folder import read_member
 from hat.recipes.training import (
     TrainConfig,
@@ -74,7 +74,9 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
         net.to(world.device)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training, world)
-        with open_run(config, "hat-train-sub", contents, world, restart) as (run, checkpoints, state):
+        with open_run(config, "hat-train-sub", contents, world, restart) as run:
+            if run.complete:
+                return config.output
             trainer = Trainer(
                 net,
                 lambda batch, update: net.hidden(batch.source, batch.target_in),
@@ -83,16 +85,17 @@ def train_sub(config: TrainSubConfig, restart: bool = False) -> Path:
                 validation,
                 config.training,
                 config.seed,
-                run,
-                checkpoints,
+                run.folder,
+                run.checkpoints,
                 world,
             )
-            trainer.train(state)
+            trainer.train(run.state)
             result = trainer.validate()["valid"]
             if world.is_main:
+                net.tokenizer_folder = config.output / TOKENIZER_FOLDER  # that of the data, not of what was inherited
                 net.save_pretrained(config.output)
-                run.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
-                run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
+                run.folder.log(event="final", update=trainer.update, loss=result.loss, nll=result.nll)
+                run.finish(trainer)
     return config.output
 
 
@@ -119,7 +122,6 @@ def _inherited(config: TrainSubConfig, folder: Path) -> Transformer:
     model = SuperTransformer.from_pretrained(folder)
     check_same_symbols(config.data, folder)
     net = model.extract(read_member(config.architecture, model.space))
-    net.tokenizer_folder = None  # the run has taken that of its data already
     return net if config.model is None else _with_dropout(net, config.model)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hat.data.batch import Batch
 from hat.nn import ModelOptions, SuperTransformer
+from hat.nn.files import TOKENIZER_FOLDER
 from hat.recipes.training import (
     TrainConfig,
     check_vocabulary,
@@ -51,7 +52,9 @@ def train_super(config: TrainSuperConfig, restart: bool = False) -> Path:
         members = sampler.validation_architectures(config.random_architectures)
         batches = training_batches(config.data, config.training, config.seed, world)
         validation = held_out_batches(config.data, config.training, world)
-        with open_run(config, "hat-train-super", {}, world, restart) as (run, checkpoints, state):
+        with open_run(config, "hat-train-super", {}, world, restart) as run:
+            if run.complete:
+                return config.output
             trainer = Trainer(
                 model,
                 lambda batch, update: model.hidden(batch.source, batch.target_in, sampler(update)),
@@ -60,18 +63,19 @@ def train_super(config: TrainSuperConfig, restart: bool = False) -> Path:
                 validation,
                 config.training,
                 config.seed,
-                run,
-                checkpoints,
+                run.folder,
+                run.checkpoints,
                 world,
                 describe=lambda update: str(sampler(update)),
             )
-            trainer.train(state)
+            trainer.train(run.state)
             results = trainer.validate()
             if world.is_main:
+                model.tokenizer_folder = config.output / TOKENIZER_FOLDER
                 model.save_pretrained(config.output)
                 losses = {name: {"loss": result.loss, "nll": result.nll} for name, result in results.items()}
-                run.log(event="final", update=trainer.update, **losses)
-                run.finish(training_seconds=round(trainer.seconds, 1), updates=trainer.update, processes=world.size)
+                run.folder.log(event="final", update=trainer.update, **losses)
+                run.finish(trainer)
     return config.output
 
 

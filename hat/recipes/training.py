@@ -2,25 +2,29 @@
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hat.artifacts import RunFolder, alone_in, check_owner, make_folder
+from hat.artifacts import RunFolder, alone_in, check_owner, make_folder, read_record
 from hat.config import Section, Seed
 from hat.data.batch import Batch
 from hat.data.batching import TrainingBatches, batch_cost_on, validation_batches
 from hat.data.codec import TextCodec
 from hat.data.corpus import CorpusMeta, ParallelCorpus
 from hat.errors import ConfigError, DataError, HatError
-from hat.nn.files import MODEL_FILES, copy_tokenizer
+from hat.nn.files import MODEL_FILES, TOKENIZER_FOLDER, copy_tokenizer
 from hat.training.checkpoint import CheckpointFolder, remove_leftovers
 from hat.training.progress import check_tensorboard
-from hat.training.trainer import TrainingConfig
+from hat.training.trainer import Trainer, TrainingConfig
 from hat.training.world import World
+
+logger = logging.getLogger(__name__)
 
 
 class TrainConfig(Section):
@@ -103,11 +107,34 @@ def _identity(data: Path) -> dict[str, Any]:
     return {**CorpusMeta.load(data).splits["train"].model_dump(), "content": digest.hexdigest()[:16]}
 
 
+@dataclass(frozen=True)
+class OpenRun:
+    """A run's folder and where the run stands, the same for every process."""
+
+    folder: RunFolder
+    checkpoints: CheckpointFolder
+    state: dict[str, Any] | None
+    """To go on from; None: from the start."""
+    complete: bool
+    """The model is there, trained and put together as the settings say: nothing is to be done."""
+
+    def finish(self, trainer: Trainer) -> None:
+        """Record what the run cost, and how its model was put together."""
+        self.folder.finish(
+            training_seconds=round(trainer.seconds, 1), processes=trainer.world.size, **_ending(trainer.config)
+        )
+
+
+def _ending(config: TrainingConfig) -> dict[str, Any]:
+    """What decides the model of a run, of the settings that may change when it is continued."""
+    return {"updates": config.max_updates, "final": config.final, "keep_last": config.keep_last}
+
+
 @contextlib.contextmanager
 def open_run(
     config: TrainConfig, command: str, contents: Mapping[str, Any], world: World, restart: bool
-) -> Iterator[tuple[RunFolder, CheckpointFolder, dict[str, Any] | None]]:
-    """The run's folder, its checkpoints, and the state to go on from (None: from the start), for every process.
+) -> Iterator[OpenRun]:
+    """The run's folder, its checkpoints and where it stands.
 
     No other run writes into the folder inside the block, where the system can lock folders.
 
@@ -136,13 +163,15 @@ def open_run(
         found = world.share(_open_alone(config, command, checkpoints, restart, stack) if world.is_main else None)
         if isinstance(found, HatError):
             raise found
-        yield RunFolder(config.output, config, command, writes=world.is_main), checkpoints, found
+        assert found is not None  # the main process's
+        folder = found.folder if world.is_main else RunFolder(config.output, config, command, writes=False)
+        yield replace(found, folder=folder)
 
 
 def _open_alone(
     config: TrainConfig, command: str, checkpoints: CheckpointFolder, restart: bool, stack: contextlib.ExitStack
-) -> dict[str, Any] | HatError | None:
-    """Make the folder ready; the state to go on from, None to start, or the user's mistake. Locked by ``stack``."""
+) -> OpenRun | HatError:
+    """Make the folder ready, or return the user's mistake. Locked by ``stack``."""
     try:
         check_owner(config.output, command)
         if config.training.tensorboard:
@@ -167,9 +196,21 @@ def _open_alone(
                 f"{config.training.max_updates}; choose another output folder, or begin anew with --restart."
             )
         run = RunFolder(config.output, config, command)
+        if _is_complete(config, done):
+            logger.info("%s: all %d updates are made and the model is there; nothing is to be done", run.path, done)
+            return OpenRun(run, checkpoints, None, complete=True)
+        if state is not None:
+            run.go_on()
         run.announce()
         run.forget_after(done)
         copy_tokenizer(config.data / "tokenizer", config.output)
     except HatError as error:
         return error
-    return state
+    return OpenRun(run, checkpoints, state, complete=False)
+
+
+def _is_complete(config: TrainConfig, done: int) -> bool:
+    """Whether a run that made ``done`` updates is finished as ``config`` says."""
+    record, ending = read_record(config.output), _ending(config.training)
+    there = all((config.output / name).exists() for name in (*MODEL_FILES, TOKENIZER_FOLDER))
+    return there and done == ending["updates"] and ending.items() <= record.items()

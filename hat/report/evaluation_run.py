@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hat.artifacts import read_json
+from hat.artifacts import file_digest, read_json
 from hat.report.predictor_run import PredictorRun
 from hat.report.records import number, section
 from hat.report.runs import Run, of_kind
@@ -28,7 +28,7 @@ class Evaluation:
     """Of the model."""
     test_set: str
     architecture: Architecture | None
-    """None where the model is not there any more."""
+    """None where the model is not there any more, or another one in its place."""
     latency_ms: float | None
     latency_source: str
 
@@ -69,10 +69,11 @@ def read_evaluations(
         values = read_json(path, "an evaluation")
         measured = section(section(values, "latency", path), "total", f"{path}: latency")
         latency_ms, source = number(measured, "mean_ms", f"{path}: latency.total"), MEASURED
-        architecture = _architecture(run)
+        replaced = _is_replaced(run, values)
+        architecture = None if replaced else _architecture(run)
         if latency_ms is None:
             latency_ms, source = latencies.of(architecture)
-        name = _model_name(run, values, runs)
+        name = _model_name(run, values, runs) + (", an earlier one" if replaced else "")
         found.append(Evaluation(run, values, name, _test_set(run), architecture, latency_ms, source))
     return found
 
@@ -115,6 +116,16 @@ def model_architecture(folder: Path) -> Architecture | None:
     if "architecture" not in values:
         return None
     return Architecture.from_dict(values["architecture"], where=f"{path}: architecture")
+
+
+def _is_replaced(run: Run, values: dict[str, Any]) -> bool:
+    """Whether another model is now where the evaluated one was, or another architecture in its file."""
+    for key, digest in section(values, "digests", run.path / EVALUATION_FILE).items():
+        place = run.locate(key)
+        path = place / "model.safetensors" if place is not None and place.is_dir() else place
+        if path is not None and path.is_file() and file_digest(path) != digest:
+            return True
+    return False
 
 
 def _architecture(run: Run) -> Architecture | None:

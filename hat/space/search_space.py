@@ -138,8 +138,8 @@ class SearchSpace(Section):
     def build(self, choose: Callable[[Choices], int]) -> Architecture:
         """The architecture that takes ``choose(choices)`` at every knob, widths and depths first.
 
-        The one place where the order of the knobs is written down: sampling, the largest, the smallest and the
-        reading of genes all go through it.
+        Sampling, the largest, the smallest and the reading of genes all go through it, in this order of the knobs,
+        which is also that of genes (:mod:`hat.space.encoding`).
         """
         encoder_dim, decoder_dim = choose(self.encoder.embed_dim), choose(self.decoder.embed_dim)
         encoder_depth, decoder_depth = choose(self.encoder.num_layers), choose(self.decoder.num_layers)

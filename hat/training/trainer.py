@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -293,11 +294,21 @@ class Trainer:
             return
         if self.world.is_main:
             if self.config.final == "average":
-                weights = average_weights(self.checkpoints.last_weights(self.update)[-self.config.keep_last :])
+                weights = average_weights(self._last_weights())
             else:
                 weights = read_weights(self.checkpoints.path / "best.safetensors")
             self.model.load_weights(weights, str(self.checkpoints.path))
         self.world.broadcast(list(self.model.weights().values()))
+
+    def _last_weights(self) -> list[Path]:
+        """The files to average; tells when some of them are not there any more, or never were."""
+        config = self.config
+        files = self.checkpoints.last_weights(self.update)[-config.keep_last :]
+        wanted = min(config.keep_last, math.ceil(self.update / config.checkpoint_every))
+        if len(files) < wanted:
+            told = "the model is the average of %d checkpoints, not of %d: %s has no more"
+            logger.warning(told, len(files), wanted, self.checkpoints.path)
+        return files
 
 
 def _mixed_seed(seed: int, place: int) -> int:

@@ -176,6 +176,19 @@ def test_another_data_bin_is_replaced_only_when_asked(write: Write, capsys: pyte
     assert "bin: exists already and is damaged (bin/train.source.ids.npy" in failure(capsys, config)
 
 
+def test_a_link_stays_and_leads_to_the_new_folder(write: Write) -> None:
+    config = write()
+    run(config)
+    Path("large").mkdir()
+    Path("bin").rename("large/data")
+    Path("bin").symlink_to("large/data")
+    before = data_files(Path("bin"))
+    assert main([str(config), "max_tokens=9", "overwrite=true"]) == 0
+    assert Path("bin").is_symlink() and data_files(Path("large/data")) != before
+    assert [path.name for path in Path("large").iterdir()] == ["data"]
+    assert not [path for path in Path().iterdir() if path.name.startswith(".bin")]
+
+
 def test_a_folder_of_something_else_is_never_replaced(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     Path("bin").mkdir()
     Path("bin/thesis.txt").write_text("years of work")

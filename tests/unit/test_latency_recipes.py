@@ -194,6 +194,17 @@ def test_rows_measured_otherwise_are_not_mixed(
     assert len(measured(config)) == 3
 
 
+def test_a_complete_data_set_is_left_as_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config)]) == 0
+    folder = config.parent / "latency"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    for samples in (6, 4):
+        assert measure_main([str(config), f"samples={samples}"]) == 0
+        assert f"holds all {samples} architectures; nothing is to be measured" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_the_papers_number_of_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert measure_main([str(config), "--paper", "--dry-run"]) == 0
     settings = yaml.safe_load(capsys.readouterr().out)["settings"]

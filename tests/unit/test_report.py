@@ -23,7 +23,7 @@ from run_folders import (
     write_super,
 )
 
-from hat.artifacts import read_json, write_json
+from hat.artifacts import file_digest, read_json, write_json
 from hat.cli.report import main
 from hat.latency.dataset import LatencyDataset
 from hat.latency.predictor import LatencyPredictor
@@ -206,6 +206,23 @@ def test_latencies_that_might_be_another_devices_are_left_out(tmp_path: Path) ->
     assert latencies()["first"] == ("–", "–")
     write_search(runs / "third", found, seed=3)
     assert latencies()["first"] == ("–", "–")
+
+
+def test_an_evaluation_of_an_earlier_model_is_not_taken_for_the_present_ones(tmp_path: Path) -> None:
+    """As after training anew into the same folder: neither the network nor its latency are those that were scored."""
+    runs, (found,) = tmp_path / "runs", architectures(1, seed=3)
+    write_search(runs / "search", found)
+    write_sub(runs / "sub", found)
+    weights = runs / "sub" / "model.safetensors"
+    weights.write_bytes(b"the first ones")
+    for name in ("before", "now"):
+        path = write_evaluation(runs / name, runs / "sub", 30.0) / "evaluation.json"
+        write_json(path, read_json(path, "it") | {"digests": {"model": file_digest(weights)}})
+        weights.write_bytes(b"others")
+    path = runs / "now" / "evaluation.json"
+    write_json(path, read_json(path, "it") | {"digests": {"model": file_digest(weights)}})
+    rows = make(runs, tmp_path / "report").table("BLEU, tokenised", "latency, ms")
+    assert {name: row["latency, ms"] for name, row in rows.items()} == {"sub, an earlier one": "–", "sub": "6.12"}
 
 
 def test_limits_are_drawn_where_a_model_was_searched_for_them(tmp_path: Path) -> None:

@@ -309,6 +309,19 @@ def test_with_other_software_the_limit_is_one_by_the_clock(
     assert found["slowdown"] is None and found["measured_now_ms"] == found["measured_ms"] <= 20
 
 
+def test_of_an_earlier_versions_data_set_the_limit_is_one_by_the_clock(
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hat that decodes faster must not pass for a machine that is fast at the moment."""
+    machine.knows(format="hat.device/3")
+    machine.beside(SPACE_.largest(), Pace(predicted_ms(SPACE_.largest())))
+    machine.paces = itertools.repeat(0.7)
+    assert run(runs, tmp_path / "search", "--latency", "20ms") == 0
+    assert "by an earlier version, which decoded otherwise: what is found must keep" in capsys.readouterr().err
+    found = json.loads((tmp_path / "search" / "architecture.json").read_text())["found"]
+    assert found["slowdown"] is None and found["measured_now_ms"] == found["measured_ms"] <= 20
+
+
 def test_vocabularies_that_were_not_measured_are_told(
     runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

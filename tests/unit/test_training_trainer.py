@@ -186,6 +186,35 @@ def test_a_finished_run_can_be_given_another_ending(data: Path, tmp_path: Path, 
     assert len(events(output, "final")) == 1
 
 
+def test_a_finished_run_is_left_as_it_is(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "super"
+    averaged = {"checkpoint_every": 2, "keep_last": 3}
+    assert run_super(data, output, **averaged) == 0
+    (output / "checkpoints" / "update_00000006.safetensors").unlink()  # to save space
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run_super(data, output, **averaged, log_every=2) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{output}\n" and "all 8 updates are made and the model is there" in captured.err
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    (output / "model.safetensors").unlink()
+    assert run_super(data, output, **averaged) == 0
+    assert "the model is the average of 2 checkpoints, not of 3" in capsys.readouterr().err
+    assert run_super(data, output, **averaged, max_updates=10) == 0
+    assert [event["update"] for event in events(output, "final")] == [10]
+
+
+def test_a_run_that_goes_on_keeps_the_record_of_its_sessions(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "super"
+    for updates in (2, 4, 6):
+        assert run_super(data, output, max_updates=updates) == 0
+        path = output / "run.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"commit": f"of {updates}"}))
+    assert [session["commit"] for session in record["earlier_sessions"]] == ["of 2", "of 4"]
+    assert record["earlier_sessions"][1]["started"] <= record["started"] and record["updates"] == 6
+
+
 def test_restart_begins_anew(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "super"
     assert run_super(data, output) == 0

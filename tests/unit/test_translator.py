@@ -17,6 +17,7 @@ import yaml
 from tiny_task import ARCHITECTURE, make_data, sentences, sub_settings, super_settings, write_lines, write_yaml
 
 from hat import SuperTransformer, Transformer, Translator
+from hat.artifacts import file_digest
 from hat.cli.evaluate import main as evaluate_main
 from hat.cli.train_sub import main as train_sub
 from hat.cli.train_super import main as train_super
@@ -181,6 +182,31 @@ def test_what_is_extracted_from_a_loaded_model_translates_text(runs: Path, tmp_p
     )  # what was there stays
 
 
+def test_a_model_without_a_tokeniser_does_not_get_that_of_another(runs: Path, tmp_path: Path) -> None:
+    """It would translate into other words, without an error."""
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    before = {path: path.read_bytes() for path in (tmp_path / "sub").rglob("*") if path.is_file()}
+    net = Transformer.from_pretrained(runs / "sub")
+    net.tokenizer_folder = None
+    with pytest.raises(ConfigError, match=r"sub: holds the tokeniser of an earlier model, and this model has none"):
+        net.save_pretrained(tmp_path / "sub")
+    assert {path: path.read_bytes() for path in (tmp_path / "sub").rglob("*") if path.is_file()} == before
+
+
+def test_a_tokeniser_takes_the_place_of_another_as_a_whole(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "sub", tmp_path / "sub")
+    own = tmp_path / "sub" / "tokenizer"
+    kept = own / "source" / "dict.txt"
+    earlier = kept.stat().st_mtime_ns
+    net = Transformer.from_pretrained(runs / "sub")
+    net.save_pretrained(tmp_path / "sub")
+    assert kept.stat().st_mtime_ns == earlier  # the same: nobody who reads it now meets half a file
+    (own / "source" / "bpe.codes").write_text("of another tokeniser")
+    net.save_pretrained(tmp_path / "sub")
+    assert not (own / "source" / "bpe.codes").exists()
+    Translator.from_pretrained(tmp_path / "sub")
+
+
 def shortlist(runs: Path, always: Sequence[int], likely: int) -> Shortlist:
     """Of the model in ``runs``: ids that are always there, and one other that each source token gives."""
     sizes = CorpusMeta.load(runs / "data")
@@ -340,9 +366,14 @@ def test_evaluate_a_split_or_two_files(run: Run, runs: Path, tmp_path: Path) -> 
     packed = tmp_path / "target.gz"
     packed.write_bytes(gzip.compress(target.read_bytes()))
     inside = evaluation(run, "super", "architecture=architecture.json", f"source={source}", f"target={packed}")
+    assert split["digests"] == {"model": file_digest(runs / "sub" / "model.safetensors")}
+    assert inside["digests"] == {
+        "model": file_digest(runs / "super" / "model.safetensors"),
+        "architecture": file_digest(runs / "architecture.json"),
+    }
     for result in (split, files, inside):
-        result.pop("translation_seconds")
-        result.pop("model")
+        for name in ("translation_seconds", "model", "digests"):
+            del result[name]
     assert files == split
     # The same weights, up to the step of 10^-30 that made a standalone model of them.
     assert inside["bleu"] == split["bleu"] and inside["loss"] == pytest.approx(split["loss"], rel=1e-6)
