@@ -12,6 +12,7 @@ not done again, so the script can be stopped and started at any time.
 
 import argparse
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -52,15 +53,15 @@ class Outcome:
     error: str
 
     @property
-    def kept(self) -> bool:
-        """Whether the promise was kept: all measurements within the limit.
+    def kept(self) -> bool | None:
+        """Whether the promise was kept: all measurements within the limit; None where a tight limit was refused.
 
-        An error is right unless the limit is well within what the space can do; it must come quickly where the limit is
-        impossible.
+        Of an impossible limit an error must say so quickly; of one well within what the space can do, any is wrong.
+        Whether a tight one can be met nobody knows, so a refusal counts neither for nor against.
         """
-        if self.found_ms is None:
-            return self.kind == "tight" or (self.kind == "infeasible" and self.seconds < ENDS_WITHIN_S)
-        return max(self.again_ms) <= self.limit_ms
+        if self.found_ms is not None:
+            return max(self.again_ms) <= self.limit_ms
+        return None if self.kind == "tight" else self.kind == "infeasible" and self.seconds < ENDS_WITHIN_S
 
     @property
     def slack_percent(self) -> float | None:
@@ -152,7 +153,7 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
 
 def row(number: int, outcome: Outcome) -> str:
     """One line of the table."""
-    kept = "yes" if outcome.kept else "NO"
+    kept = {True: "yes", False: "NO", None: "refused"}[outcome.kept]
     if outcome.found_ms is None:
         return (
             f"| {number} | {outcome.kind} | {outcome.limit_ms:.2f} | - | - | - | - | {outcome.seconds:.1f} | {kept} "
@@ -168,13 +169,18 @@ def row(number: int, outcome: Outcome) -> str:
 def table(outcomes: list[Outcome]) -> str:
     """All outcomes and their summary as Markdown."""
     slacks = [outcome.slack_percent for outcome in outcomes if outcome.slack_percent is not None]
-    kept, returned = sum(outcome.kept for outcome in outcomes), len(slacks)
+    returned = [outcome for outcome in outcomes if outcome.found_ms is not None]
+    refused = [outcome for outcome in outcomes if outcome.kept is None]
+    least_ms = min((max(outcome.again_ms) for outcome in returned), default=math.inf)
     slack = f"{statistics.median(slacks):.1f} %" if slacks else "-"
     slowest = max((o.seconds for o in outcomes if o.kind == "infeasible"), default=0.0)
     return "\n".join(
         [
-            f"{kept} of {len(outcomes)} searches kept their promise; {returned} returned a network, with a median "
-            f"slack of {slack}. The slowest search under an impossible limit ended after {slowest:.1f} s.",
+            f"{len(outcomes)} searches: {sum(o.kept is True for o in returned)} of the {len(returned)} networks that "
+            f"were returned kept their limit, with a median slack of {slack}. {len(refused)} tight limits were "
+            f"refused, {sum(o.limit_ms >= least_ms for o in refused)} of which a network of another search keeps. "
+            f"{sum(o.kept is False for o in outcomes if o.found_ms is None)} other answers are wrong or late; the "
+            f"slowest search under an impossible limit ended after {slowest:.1f} s.",
             "",
             "| search | limit | limit ms | measured ms | by the clock ms | measured again ms | slack % | seconds "
             "| kept | error |",
