@@ -295,29 +295,23 @@ def test_another_machine_is_searched_for_without_measuring(
     assert found["asked for"]["device"] == "a Raspberry Pi (4 cores)"
 
 
+@pytest.mark.parametrize(
+    ("changes", "pace", "told"),
+    [
+        ({"torch": "2.6.0"}, 1.3, f"was measured with torch '2.6.0', here it is '{torch.__version__}'"),
+        ({"format": "hat.device/3"}, 0.7, "its latencies were measured by an earlier version, which decoded otherwise"),
+    ],
+)
 def test_with_other_software_the_limit_is_one_by_the_clock(
-    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What is slower for good must not pass for a machine that is slow at the moment."""
-    machine.knows(torch="2.6.0")
+    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any], pace: float, told: str,
+) -> None:  # fmt: skip
+    """What is slower or faster for good must not pass for a machine that is so at the moment."""
+    machine.knows(**changes)
     machine.beside(SPACE_.largest(), Pace(predicted_ms(SPACE_.largest())))
-    machine.paces = itertools.repeat(1.3)
+    machine.paces = itertools.repeat(pace)
     assert run(runs, tmp_path / "search", "--latency", "20ms") == 0
-    told = f"unused: was measured with torch '2.6.0', here it is '{torch.__version__}': what is found must keep the"
-    assert told in capsys.readouterr().err
-    found = json.loads((tmp_path / "search" / "architecture.json").read_text())["found"]
-    assert found["slowdown"] is None and found["measured_now_ms"] == found["measured_ms"] <= 20
-
-
-def test_of_an_earlier_versions_data_set_the_limit_is_one_by_the_clock(
-    runs: Path, tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A hat that decodes faster must not pass for a machine that is fast at the moment."""
-    machine.knows(format="hat.device/3")
-    machine.beside(SPACE_.largest(), Pace(predicted_ms(SPACE_.largest())))
-    machine.paces = itertools.repeat(0.7)
-    assert run(runs, tmp_path / "search", "--latency", "20ms") == 0
-    assert "by an earlier version, which decoded otherwise: what is found must keep" in capsys.readouterr().err
+    assert f"unused: {told}: what is found must keep the limit by the clock" in capsys.readouterr().err
     found = json.loads((tmp_path / "search" / "architecture.json").read_text())["found"]
     assert found["slowdown"] is None and found["measured_now_ms"] == found["measured_ms"] <= 20
 
