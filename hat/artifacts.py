@@ -130,9 +130,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def check_owner(folder: Path, command: str) -> None:
     """Raise ConfigError if ``folder`` holds a run of another command: each would overwrite the other's records."""
-    before = read_record(folder).get("command", command)
-    if before != command:
-        raise ConfigError(f"{folder}: must not hold what {before} made; choose another output folder.")
+    record = read_record(folder)
+    if record and record.get("command") != command:
+        raise ConfigError(f"{folder}: must not hold what {record.get('command')} made; choose another output folder.")
 
 
 @contextlib.contextmanager

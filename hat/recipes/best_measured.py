@@ -167,17 +167,17 @@ def stopwatch_for(predictor: LatencyPredictor, folder: Path) -> Stopwatch | None
             "not measured", device_name(predictor.device), machine_name(),
         )  # fmt: skip
         return None
+    earlier = predictor.device.format != DEVICE_FORMAT
     try:
         here = describe(predictor.device.settings, predictor.device.anchor)
         changed = predictor.device.difference(here)
-        same = changed is None and predictor.device.format == DEVICE_FORMAT
-        stopwatch = Stopwatch(here, predictor.pace if same else None, predictor.statistic)
+        stopwatch = Stopwatch(here, None if changed or earlier else predictor.pace, predictor.statistic)
     except ConfigError as error:
         raise ConfigError(
             f"{folder}: its latencies cannot be measured here ({error}); set measure: false for a predicted "
             "latency only."
         ) from None
-    if predictor.device.format != DEVICE_FORMAT:
+    if earlier:
         logger.warning(
             "%s: its latencies were measured by an earlier version, which decoded otherwise: what is found must keep "
             "the limit by the clock; measure a new data set",

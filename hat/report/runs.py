@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT, read_json, read_text
+from hat.artifacts import MODEL_FORMAT, SUPER_FORMAT, read_json, read_record, read_text
 from hat.config import read_yaml, shorten
 from hat.errors import DataError
 from hat.report.document import Block, Code, Facts, Folded
@@ -156,8 +156,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Run]:
 
 def _read(folder: Path) -> Run | None:
     """The run in this folder itself; None when it is none."""
-    path = folder / "run.json"
-    info = read_json(path, "the record of a run") if path.exists() else {}
+    path, info = folder / "run.json", read_record(folder)
     by_files = not path.exists() or info.get("command") == _IMPORT
     kind = _kind_of_files(folder) if by_files else _kind_of_record(path, info)
     if kind is None:
