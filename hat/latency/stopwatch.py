@@ -12,15 +12,14 @@ from hat.latency.statistics import LEAST_RUNS_P90, LatencySample, Statistic
 from hat.nn import Transformer
 
 CONFIDENCE = 0.95
-"""How sure it is that a latency is within the bound that decides: the median of all the looks that could be taken now.
+"""How sure a search is of what it returns: that the median of all looks that could be taken now is within the limit.
 At another pace than the data set's it leaves room, besides, for how much networks differ in following the anchor."""
-LOOKS = (8, 11, 14, 17, 25, 33)
+LOOKS = (8, 12, 15, 18, 27, 35)
 """After how many looks at a network it is asked on which side of a limit it is. Each measures anew and gives one value:
-copies of one network lie better or worse in memory, so that the runs of one look are wrong together. From the second
-on, they are the least numbers at which a bound may leave out so many outliers."""
+copies of one network lie better or worse in memory, so that the runs of one look are wrong together. They are the least
+numbers at which the bound of the first network that a search measures may leave out 0, 1, 2, 3, 6 and 9 outliers."""
 _LEAST_RUNS: dict[Statistic, int] = {"mean": 3 * RUNS_PER_TURN, "p90": LEAST_RUNS_P90}
 """Of a look. One disturbed turn of three is not the median of their ratios."""
-_CONFIDENCE_EACH = 1 - (1 - CONFIDENCE) / len(LOOKS)  # who asks often is wrong once more easily
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class Reading:
     latency_ms: float
     """Total latency at the pace of the data set, or as it is now where no anchor tells that pace."""
     lower_ms: float
-    """What the latency is not below, with a confidence of 95 % however often it was looked; minus infinity where it was
-    looked too seldom to say. At another pace than the data set's it leaves room, for 19 in 20 networks, for
-    following otherwise."""
+    """What the latency is not below, with the confidence that was asked for however often it was looked; minus infinity
+    where it was looked too seldom to say. At another pace than the data set's it leaves room, for 19 in 20 networks,
+    for following otherwise."""
     upper_ms: float
     """What it is not above, likewise."""
     now_ms: float
@@ -54,18 +53,19 @@ class Reading:
     """How many times as long as at the data set's pace the anchor takes now; None where no anchor tells."""
 
     @classmethod
-    def of(cls, times_ms: Sequence[float]) -> "Reading":
-        """That of several measurements of one network, as they are; fewer than eight tell no bounds."""
-        return cls._of_looks([_Look(time_ms, time_ms, time_ms, time_ms, slowdown=None) for time_ms in times_ms])
+    def of(cls, times_ms: Sequence[float], confidence: float = CONFIDENCE) -> "Reading":
+        """That of several measurements of one network, as they are; fewer than seven tell no bounds of 95 %."""
+        looks = [_Look(time_ms, time_ms, time_ms, time_ms, slowdown=None) for time_ms in times_ms]
+        return cls._of_looks(looks, _at_each_number(confidence))
 
     @classmethod
-    def _of_looks(cls, looks: Sequence[_Look]) -> "Reading":
-        """The medians count."""
+    def _of_looks(cls, looks: Sequence[_Look], each: float) -> "Reading":
+        """The medians count; bounds have the confidence ``each``."""
         slowdowns = [look.slowdown for look in looks if look.slowdown is not None]
         return cls(
             latency_ms=statistics.median(look.latency_ms for look in looks),
-            lower_ms=_lower_bound([look.lowest_ms for look in looks]),
-            upper_ms=upper_bound([look.highest_ms for look in looks], _CONFIDENCE_EACH),
+            lower_ms=_lower_bound([look.lowest_ms for look in looks], each),
+            upper_ms=upper_bound([look.highest_ms for look in looks], each),
             now_ms=statistics.median(look.now_ms for look in looks),
             slowdown=statistics.median(slowdowns) if slowdowns else None,
         )
@@ -94,24 +94,26 @@ class Stopwatch:
         if device.anchor is not None and pace is not None:
             self._timer = AnchoredTimer(device.anchor, device.settings)
 
-    def read(self, net: Transformer, limit_ms: float | None = None) -> Reading:
+    def read(self, net: Transformer, limit_ms: float | None = None, confidence: float = CONFIDENCE) -> Reading:
         """The latency of a standalone model.
 
         Args:
             net: the model.
             limit_ms: looks again, for a part of the runs each time, until it is sure on which side of this the latency
                 is, or that further looks would not tell, ``LOOKS[-1]`` times at most; None looks once, for all runs.
+            confidence: how sure, on either side.
         """
+        each = _at_each_number(confidence)
         if limit_ms is None:
-            return Reading._of_looks([self._look(net, max(self.device.settings.runs, self._least_runs()))])
+            return Reading._of_looks([self._look(net, max(self.device.settings.runs, self._least_runs()))], each)
         runs = max(_LEAST_RUNS[self.statistic], math.ceil(self.device.settings.runs / LOOKS[0]))
         if self.statistic == "mean":
             runs = min(runs, self.device.settings.runs)
         looks: list[_Look] = []
         for number in LOOKS:
             looks += [self._look(net, runs) for _ in range(number - len(looks))]
-            reading = Reading._of_looks(looks)
-            if not reading.lower_ms <= limit_ms < reading.upper_ms or _in_vain(looks, limit_ms):
+            reading = Reading._of_looks(looks, each)
+            if not reading.lower_ms <= limit_ms < reading.upper_ms or _in_vain(looks, limit_ms, each):
                 break
         return reading
 
@@ -138,15 +140,20 @@ class Stopwatch:
         return sample.total.p90_ms if self.statistic == "p90" else sample.total.mean_ms
 
 
-def _in_vain(looks: Sequence[_Look], limit_ms: float) -> bool:
+def _at_each_number(confidence: float) -> float:
+    """The confidence of a bound at each of ``LOOKS``: who asks often is wrong once more easily."""
+    return 1 - (1 - confidence) / len(LOOKS)
+
+
+def _in_vain(looks: Sequence[_Look], limit_ms: float, each: float) -> bool:
     """Whether the limit surely lies between what the latency may be at least and at most: further looks do not tell."""
-    at_least_ms = upper_bound([look.lowest_ms for look in looks], _CONFIDENCE_EACH)
-    at_most_ms = _lower_bound([look.highest_ms for look in looks])
+    at_least_ms = upper_bound([look.lowest_ms for look in looks], each)
+    at_most_ms = _lower_bound([look.highest_ms for look in looks], each)
     return at_least_ms <= limit_ms < at_most_ms
 
 
-def _lower_bound(values: Sequence[float]) -> float:
-    return -upper_bound([-value for value in values], _CONFIDENCE_EACH)
+def _lower_bound(values: Sequence[float], confidence: float) -> float:
+    return -upper_bound([-value for value in values], confidence)
 
 
 def upper_bound(values: Sequence[float], confidence: float) -> float:

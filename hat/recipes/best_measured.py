@@ -13,7 +13,7 @@ from hat.errors import BackendError, ConfigError, InfeasibleError, SearchError
 from hat.latency.device import describe, is_here
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DEVICE_FORMAT, DeviceRecord
-from hat.latency.stopwatch import Reading, Stopwatch
+from hat.latency.stopwatch import CONFIDENCE, Reading, Stopwatch
 from hat.search import Candidate
 from hat.space import Architecture
 
@@ -30,7 +30,7 @@ Find = Callable[[Callable[[Architecture], float], Sequence[Candidate]], list[Can
 def search_and_measure(
     find: Find,
     predict_ms: Callable[[Architecture], float],
-    read: Callable[[Architecture], Reading],
+    read: Callable[[Architecture, float], Reading],
     limit_ms: float,
     most: int,
 ) -> tuple[Candidate, Reading]:
@@ -43,7 +43,7 @@ def search_and_measure(
     Args:
         find: searches; every candidate it returns is within the limit by the latencies it is given.
         predict_ms: predicted latency.
-        read: measures an architecture on the device.
+        read: measures an architecture on the device, with bounds of this confidence.
         limit_ms: highest latency.
         most: how many candidates are measured before giving up.
 
@@ -78,7 +78,7 @@ def search_and_measure(
             break
         best = ranking[0]
         try:
-            reading = read(best.architecture)
+            reading = read(best.architecture, confidence_of(len(readings) + 1))
         except BackendError as error:
             logger.warning("%s cannot be measured: %s", best.architecture, error)
             failed.add(best.architecture)
@@ -91,6 +91,15 @@ def search_and_measure(
             logger.info("not surely within the limit: predictions are now taken %.3f times", ratio)
         ranking = find_more(ranking) if left else ranking
     raise SearchError(_why_none(readings, failed, predict_ms, limit_ms, all_looked_at=not ranking))
+
+
+def confidence_of(number: int) -> float:
+    """How sure it must be that a network keeps the limit, the first that a search measures or one of a higher number.
+
+    Each may pass though it is too slow: with a chance of α/2, α/6, α/12, …, α = 1 - ``CONFIDENCE``. These add up to α,
+    however many are measured, so that is how often at most a search returns one that is too slow.
+    """
+    return 1 - (1 - CONFIDENCE) / (number * (number + 1))
 
 
 def _why_none(

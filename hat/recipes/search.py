@@ -34,8 +34,9 @@ from hat.search.scores import ScoreFile
 from hat.space import Architecture
 from hat.training.world import World, join_world
 
-Read = Callable[[Transformer, float], Reading]
-"""Measures a standalone model; looks until it is sure on which side of the limit in milliseconds it is."""
+Read = Callable[[Transformer, float, float], Reading]
+"""Measures a standalone model; looks until it is sure on which side of the limit in milliseconds it is, with the
+confidence that is its third argument, near 1."""
 
 
 def search(config: SearchConfig, front: Path | None = None, read: Read | None = None) -> Path:
@@ -191,9 +192,9 @@ def _best_measured(ready: _Ready, find: Find) -> tuple[Candidate, dict[str, Any]
         return best, predicted_facts(ready.predictor, best.architecture), []
     readings: _Readings = []
 
-    def read_extracted(architecture: Architecture) -> Reading:
+    def read_extracted(architecture: Architecture, confidence: float) -> Reading:
         # What is measured is what would ship: the extracted network, with the SuperTransformer's vocabulary.
-        readings.append((architecture, read(ready.model.extract(architecture), limit_ms)))
+        readings.append((architecture, read(ready.model.extract(architecture), limit_ms, confidence)))
         return readings[-1][1]
 
     predict_ms = ready.predictor.predict_ms

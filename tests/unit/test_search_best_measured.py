@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from hat.errors import BackendError, InfeasibleError, SearchError
-from hat.latency.stopwatch import Reading
-from hat.recipes.best_measured import search_and_measure
+from hat.latency.stopwatch import CONFIDENCE, Reading
+from hat.recipes.best_measured import confidence_of, search_and_measure
 from hat.search import Candidate
 from hat.space import Architecture, SearchSpace
 
@@ -36,6 +36,7 @@ class World:
         self.true_ms = {a: self.predicted_ms[a] * error(rng, a) for a in self.architectures}
         self.score = {a: 5.0 - 0.1 * self.predicted_ms[a] + rng.uniform(0, 0.5) for a in self.architectures}
         self.read_ones: list[Architecture] = []
+        self.confidences: list[float] = []
         self.failing: set[Architecture] = set()
 
     def find(self, latency_ms: Callable[[Architecture], float], known: Sequence[Candidate]) -> list[Candidate]:
@@ -45,8 +46,9 @@ class World:
         candidates = [Candidate(a, self.score[a], latency_ms(a)) for a in fitting]
         return sorted(candidates, key=lambda candidate: candidate.score)
 
-    def read(self, architecture: Architecture) -> Reading:
+    def read(self, architecture: Architecture, confidence: float) -> Reading:
         self.read_ones.append(architecture)
+        self.confidences.append(confidence)
         if architecture in self.failing:
             raise BackendError("no memory")
         ms = self.true_ms[architecture]
@@ -100,7 +102,7 @@ def test_a_wide_interval_of_one_that_is_surely_too_slow_does_not_rule_out_the_ot
     world.score = {slow: 1.0, fast: 2.0}
     read = {slow: Reading(28.6, 27.1, 37.0, 28.6), fast: Reading(22.0, 21.0, 23.0, 22.0)}
     world.true_ms = {slow: 28.6, fast: 22.0}
-    world.read = read.__getitem__  # type: ignore[method-assign]
+    world.read = lambda one, confidence: read[one]  # type: ignore[method-assign]
     assert world.search() == fast
 
 
@@ -125,8 +127,8 @@ def test_some_restless_seconds_do_not_rule_out_everything(seed: int, restless: i
     world = World(seed, lambda rng, architecture: 1.0, interval=0.02)
     calm = world.read
 
-    def read(architecture: Architecture) -> Reading:
-        reading = calm(architecture)
+    def read(architecture: Architecture, confidence: float) -> Reading:
+        reading = calm(architecture, confidence)
         if len(world.read_ones) > restless:
             return reading
         return dataclasses.replace(reading, lower_ms=reading.latency_ms / 3, upper_ms=reading.latency_ms * 3)
@@ -140,10 +142,10 @@ def test_what_stands_in_the_way_is_said() -> None:
     """At what pace the machine was; and no bound where there is none."""
     world = World(1, lambda rng, architecture: 1.5)
     calm = world.read
-    world.read = lambda one: dataclasses.replace(calm(one), slowdown=1.3)  # type: ignore[method-assign]
+    world.read = lambda *asked: dataclasses.replace(calm(*asked), slowdown=1.3)  # type: ignore[method-assign]
     with pytest.raises(SearchError, match=r"surely at most 1.50 times, .*; the anchor took 1.30 times its time in the"):
         world.search(most=1)
-    world.read = lambda one: dataclasses.replace(calm(one), upper_ms=math.inf)  # type: ignore[method-assign]
+    world.read = lambda *asked: dataclasses.replace(calm(*asked), upper_ms=math.inf)  # type: ignore[method-assign]
     with pytest.raises(
         SearchError,
         match=r"their prediction, the fastest [0-9.]+ ms \(enc .*\)\. Is .* raise the limit or measured_candidates\.",
@@ -192,3 +194,15 @@ def test_what_the_device_cannot_run_is_passed_over(seed: int) -> None:
     world.failing = set(world.architectures)
     with pytest.raises(SearchError, match=r"no candidate could be measured here \([0-9]+ failed, see above\)"):
         world.search()
+
+
+def test_each_network_must_be_surer_than_the_one_before_and_all_chances_add_up_to_that_of_the_search() -> None:
+    world = World(1, lambda rng, architecture: 27.01 / (10.0 * len(architecture.decoder.layers)))
+    first = world.find(world.predicted_ms.__getitem__, ())[0].architecture
+    world.failing = {first}  # its number is given to the next
+    with pytest.raises(SearchError, match=r"\(3 measured, 1 failed\)"):
+        world.search(most=4)
+    assert world.confidences == [confidence_of(number) for number in (1, 1, 2, 3)]
+    for most in (1, 2, 20, 1000):
+        chances = sum(1 - confidence_of(number) for number in range(1, most + 1))
+        assert chances == pytest.approx((1 - CONFIDENCE) * (1 - 1 / (most + 1)))

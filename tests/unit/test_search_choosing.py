@@ -265,7 +265,7 @@ def test_other_algorithms(runs: Path, tmp_path: Path, algorithm: str) -> None:
 
 
 def readings(factor: float, measured: list[Architecture]) -> Any:
-    def read(net: Transformer, limit_ms: float) -> Reading:
+    def read(net: Transformer, limit_ms: float, confidence: float) -> Reading:
         measured.append(net.architecture)
         ms = factor * true_ms(net.architecture)
         return Reading(ms, ms, ms, ms)
@@ -328,10 +328,10 @@ def test_where_no_network_of_the_front_is_left_the_search_goes_on_between_them(r
     measured: list[Architecture] = []
     measure = readings(1.0, measured)
 
-    def read(net: Transformer, limit_ms: float) -> Reading:
+    def read(net: Transformer, limit_ms: float, confidence: float) -> Reading:
         if net.architecture in front:
             raise BackendError("fails on it")
-        return measure(net, limit_ms)
+        return measure(net, limit_ms, confidence)
 
     config = load_config(SearchConfig, config_of(runs, tmp_path / "one", algorithm="nsga2", measure=True))
     found = Architecture.from_json(search(config, read=read))
