@@ -77,14 +77,14 @@ output=$(cat "$work/output")
 name=$(printf %s "$output" | tr -c 'A-Za-z0-9._-' _)
 case $name in .*) name=_$name ;; esac # no folder above, and none that is hidden
 folder=${HAT_REMOTE_FOLDER:-hat-measure/$name}
-files=(latency.csv device.json config.yaml run.json metrics.jsonl)
+files=(measurements.jsonl latency.csv device.json config.yaml run.json metrics.jsonl)
 
 # What lies here already must be of that machine. Where it was lost there, it goes back.
 origin=$output/measured_on.txt
-if [ -e "$output/latency.csv" ] && [ "$(cat "$origin" 2>/dev/null)" != "$host:$folder" ]; then
+if { [ -e "$output/latency.csv" ] || [ -e "$output/measurements.jsonl" ]; } && [ "$(cat "$origin" 2>/dev/null)" != "$host:$folder" ]; then
     fail "$output: holds latencies that were not measured on $host in $folder; choose another output."
 fi
-if [ -e "$output/latency.csv" ]; then
+if [ -e "$output/measurements.jsonl" ]; then
     mkdir "$work/upload/before"
     for file in "${files[@]}"; do
         [ -f "$output/$file" ] && cp "$output/$file" "$work/upload/before/"
@@ -107,7 +107,7 @@ if sys.version_info < (3, 10):
 if missing:
     sys.exit("measure_remote.sh: that machine needs, once: python3 -m pip install " + " ".join(missing))
 ' || exit 2
-if [ -d .hat/before ] && [ ! -e latency/latency.csv ]; then
+if [ -d .hat/before ] && [ ! -e latency/measurements.jsonl ]; then
     mkdir -p latency && cp .hat/before/* latency/
 fi
 PYTHONPATH=.hat "$python" -m hat.cli.measure_latency .hat/config.yaml "$@" </dev/null >/dev/null &

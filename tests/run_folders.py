@@ -12,7 +12,7 @@ from hat.artifacts import write_json
 from hat.config import validate
 from hat.latency.settings import DeviceRecord
 from hat.latency.statistics import LatencySample, Timed
-from hat.latency.writer import LatencyWriter
+from hat.latency.writer import MeasuredRow, write_latencies
 from hat.recipes.train_predictor import TrainPredictorConfig, train_predictor
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import count_multiply_adds
@@ -61,15 +61,16 @@ def write_run(
 
 def write_latency(folder: Path, rows: int = ROWS, finished: bool = True, anchored: bool = True) -> Path:
     """A data set in which ten rows are shifted by half."""
-    write_run(folder, "hat-measure-latency", {"samples": ROWS}, finished=finished)
+    write_run(folder, "hat-measure-latency", {"samples": ROWS, "passes": 3}, finished=finished)
     DeviceRecord.model_validate(DEVICE).write(folder / "device.json")
-    writer = LatencyWriter(folder / "latency.csv", anchored)
-    rng = random.Random(5)
+    rng, measured = random.Random(5), []
     for row, architecture in enumerate(architectures(rows)):
         total_ms = 1 + count_multiply_adds(architecture, 9, 11).decoder / 1e6 + len(architecture.decoder.layers)
         pace = (1.5 if 20 <= row < 30 else 1.0) * rng.uniform(0.99, 1.01)
         sample = LatencySample.of_runs([(0.5 * pace, total_ms * pace)] * 3)
-        writer.append(architecture, Timed(sample, anchor_ms=4.0 if anchored else None))
+        measured.append(MeasuredRow(architecture, Timed(sample, anchor_ms=4.0 if anchored else None)))
+    if measured:
+        write_latencies(folder / "latency.csv", measured, anchored)
     return folder
 
 

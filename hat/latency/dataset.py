@@ -98,19 +98,15 @@ class LatencyDataset:
         return parts[target]
 
     @classmethod
-    def load(cls, path: str | Path, unfinished: bool = False) -> "LatencyDataset":
+    def load(cls, path: str | Path) -> "LatencyDataset":
         """Read a CSV of ours or of the public layout; columns are found by name, others are ignored.
-
-        Args:
-            path: the file.
-            unfinished: whether rows are still being added: a last line without its end is then left out.
 
         Raises:
             DataError: naming the file and the line, if a column is missing, a value is no number, not finite or
                 negative, or the architecture is damaged or does not match the features.
         """
         path = Path(path)
-        columns, lines = read_lines(path, unfinished)
+        columns, lines = read_lines(path)
         if not lines:
             raise DataError(f"{path}: must hold at least one row below the column names, is empty.")
         numbers, architectures, anchor_ms = [], [], []

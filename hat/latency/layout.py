@@ -38,24 +38,19 @@ OWN_COLUMNS = (
 """What our files hold beyond that: milliseconds; the standard error of the mean total (of its ratio to the anchor's
 where there is one; empty of too few runs to tell); the number of runs; what the anchor that was timed in turn took at
 the same pace; how often the row was measured anew because of that; the time of day; compact JSON. All times are as they
-were measured."""
+were measured; with an anchor, in the pass of middle pace, to which those of other passes are brought."""
 DRIFT_COLUMNS = ("anchor_ms", "retakes")
 """Those that a file does not hold whose latencies were measured without an anchor."""
 
 _WHAT = "a latency data set (CSV)"
 
 
-def read_lines(path: Path, unfinished: bool = False) -> tuple[list[str], list[tuple[int, str]]]:
-    """The column names, and every further line that is not blank with its number. Raises DataError.
-
-    Of an unfinished file, a last line without its end is left out.
-    """
+def read_lines(path: Path) -> tuple[list[str], list[tuple[int, str]]]:
+    """The column names, and every further line that is not blank with its number. Raises DataError."""
     text = read_text(path, _WHAT).removeprefix("\ufeff")  # spreadsheets like to put a mark there
     if not text.strip():
         raise DataError(f"{path}: must be {_WHAT}, is empty.")
     first, *rest = [line.removesuffix("\r") for line in text.split("\n")]
-    if unfinished:
-        rest = rest[:-1]  # what follows the last end of a line: nothing, or the beginning of a row
     columns = [name.strip() for name in values_of(first, None, f"{path}, line 1")]
     missing = [name for name in PUBLIC_COLUMNS if name not in columns]
     if missing:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -64,22 +65,23 @@ def measure(net: Transformer, settings: CallSettings, seed: int = 1) -> LatencyS
     Source: HAT (arXiv:2005.14187), section 3.2, for lengths, runs and trimming. Differs in: the authors' program times
     the model in training mode with gradients recorded, without softmax, top-k and beam reordering.
     """
+    return LatencySample.of_runs(time_runs(net, settings, seed))
+
+
+def time_runs(net: Transformer, settings: CallSettings, seed: int = 1) -> list[tuple[float, float]]:
+    """The runs of :func:`measure`, each the encoder's and the total milliseconds."""
     settings = resolve(settings)
     with cpu_threads(settings.threads), _failures(settings.backend):
         call = _Call(net, _prepare(net, settings), settings, seed)
-        return _measure(call, settings)
-
-
-def _measure(call: "_Call", settings: CallSettings) -> LatencySample:
-    with _no_garbage_collection():
-        call.warm_up(settings.warmup_runs)
-        runs: list[tuple[float, float]] = []
-        while len(runs) < settings.runs and not (
-            len(runs) >= settings.least_runs
-            and _sure(relative_mean_error([total for _, total in runs]), settings.relative_error)
-        ):
-            runs.append(call.run())
-    return LatencySample.of_runs(runs)
+        with _no_garbage_collection():
+            call.warm_up(settings.warmup_runs)
+            runs: list[tuple[float, float]] = []
+            while len(runs) < settings.runs and not (
+                len(runs) >= settings.least_runs
+                and _sure(relative_mean_error([total for _, total in runs]), settings.relative_error)
+            ):
+                runs.append(call.run())
+    return runs
 
 
 def _sure(error: float | None, wanted: float | None) -> bool:
@@ -91,19 +93,20 @@ def _sure(error: float | None, wanted: float | None) -> bool:
 class AnchoredSample:
     """Times of a network, and how they compare to those of an anchor that was timed in turn with it."""
 
-    sample: LatencySample
+    runs: tuple[tuple[float, float], ...]
+    """Of each, the encoder's and the total milliseconds."""
     ratios: tuple[float, ...]
     """Turn by turn, the network's total time over the anchor's."""
+
+    @cached_property
+    def sample(self) -> LatencySample:
+        """What the runs say."""
+        return LatencySample.of_runs(self.runs)
 
     @property
     def ratio(self) -> float:
         """The median ratio: a disturbance of a few turns does not reach it."""
         return statistics.median(self.ratios)
-
-    @property
-    def relative_error(self) -> float | None:
-        """The ratio's standard error as a part of it; None of too few turns to tell."""
-        return relative_median_error(self.ratios)
 
     @property
     def anchor_ms(self) -> float:
@@ -175,7 +178,7 @@ class AnchoredTimer:
                 own = [call.run() for _ in range(turn)]
                 ratios.append(sum(total for _, total in own) / anchor_ms)
                 runs += own
-        return AnchoredSample(LatencySample.of_runs(runs), tuple(ratios))
+        return AnchoredSample(tuple(runs), tuple(ratios))
 
 
 def beam_options(settings: CallSettings) -> BeamOptions:

@@ -1,137 +1,160 @@
-"""Filling a latency CSV: row by row, naming what cannot be measured, and anew where the machine's pace was another."""
+"""Filling a latency data set: pass by pass, naming what cannot be measured, and anew where the pace was another."""
 
 import logging
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tqdm import tqdm
 
 from hat.errors import BackendError, ConfigError
-from hat.latency.statistics import LatencySample, Timed
-from hat.latency.writer import LatencyWriter, MeasuredRow
+from hat.latency.measurements import Measurement, MeasurementFile, by_architecture, kept, together
+from hat.latency.statistics import LatencySample
+from hat.latency.writer import MeasuredRow, write_latencies
 from hat.space import Architecture
 
 logger = logging.getLogger(__name__)
 
 MOST_RETAKES = 2
-"""How often a row is measured anew before it is kept as it is."""
-_LEAST_ROWS = 5  # the median of fewer says little about the common pace
+"""How often a measurement is made anew before it is kept as it is."""
+_LEAST_MEASUREMENTS = 5  # the median of fewer says little about the common pace
 _LINES = 20  # how many lines of progress a whole run prints where there is no terminal
+_WRITE_EVERY_S = 30.0  # how often the CSV is brought up to date; nothing is lost meanwhile
 
 
-Time = Callable[[Architecture], Timed]
-"""Measures an architecture."""
+Time = Callable[[Architecture, int], Measurement]
+"""Measures an architecture in a pass of this number."""
 
 
 @dataclass
 class Collected:
-    """What happened while a CSV was filled."""
+    """What happened while a data set was filled."""
 
-    measured: int = 0
-    """Architectures that were added."""
+    measured: set[Architecture] = field(default_factory=set)
+    """What was measured, not counting what was measured anew."""
     retaken: int = 0
-    """Measurements of rows that were there already."""
+    """Measurements that were made anew."""
     off: int = 0
-    """Rows that are still off the common pace."""
+    """Measurements that are still off the common pace."""
     failed: dict[Architecture, str] = field(default_factory=dict)
     """What could not be measured, and why."""
-    errors: list[float] = field(default_factory=list)
-    """Relative standard errors of all measurements, where they are known."""
-
-    def add(self, timed: Timed) -> None:
-        """Note how well a latency is known."""
-        if timed.relative_error is not None:
-            self.errors.append(timed.relative_error)
 
 
-def fill(
-    writer: LatencyWriter,
-    architectures: Sequence[Architecture],
-    measure: Time,
-    anchor_tolerance: float | None,
-    on_failure: Callable[[Architecture, str], None],
-) -> Collected:
-    """Measure what the file does not hold yet, then what it holds at another pace than the rest.
+class Filling:
+    """Measures what a data set lacks.
 
     Args:
-        writer: of the file; all there is to know is in it, so that this can be stopped at any moment and begun again.
-        architectures: what is to be measured, in this order.
-        measure: measures one.
-        anchor_tolerance: how far, as a part of the median, a row's anchor may be off; None leaves all rows as they are.
+        path: of its CSV, which is made of ``file`` anew every half a minute.
+        file: all that was measured; so this can be stopped at any moment and begun again.
+        measure: measures an architecture.
+        anchored: whether an anchor is timed beside it.
         on_failure: is told each architecture that cannot be measured, at once.
-
-    Raises:
-        ConfigError: if there is nothing that can be measured.
     """
-    collected = Collected()
-    done = set(writer.architectures())
-    missing = [architecture for architecture in architectures if architecture not in done]
-    if done:
-        logger.info(
-            "%s: %d of %d architectures are there already", writer.path, len(architectures) - len(missing),
-            len(architectures),
-        )  # fmt: skip
 
-    def attempt(architecture: Architecture) -> Timed | None:
+    def __init__(
+        self,
+        path: Path,
+        file: MeasurementFile,
+        measure: Time,
+        anchored: bool,
+        on_failure: Callable[[Architecture, str], None],
+    ) -> None:
+        self.collected = Collected()
+        self._path, self._file = path, file
+        self._measure, self._on_failure = measure, on_failure
+        self._anchored = anchored
+        self._written = time.monotonic()
+
+    def fill(self, architectures: Sequence[Architecture], passes: int, anchor_tolerance: float | None) -> None:
+        """Measure what was not measured yet, then what was measured at another pace than the rest.
+
+        Args:
+            architectures: what is to be measured, in this order, in each pass.
+            passes: how many times.
+            anchor_tolerance: how far, as a part of the median, an anchor may be off; None leaves all as they are.
+
+        Raises:
+            ConfigError: if there is nothing that can be measured.
+        """
+        done = {(one.architecture, one.number) for one in self._file.all}
+        every = [(architecture, number + 1) for number in range(passes) for architecture in architectures]
+        missing = [key for key in every if key not in done]
+        if done:
+            logger.info("%s: %d of %d measurements are there already", self._file.path, len(done), len(every))
         try:
-            return measure(architecture)
+            self._run(missing, len(every))
+            if not self._file.all:
+                *_, reason = self.collected.failed.values()
+                raise ConfigError(
+                    f"settings: none of the {len(self.collected.failed)} architectures can be measured: {reason}"
+                )
+            while again := self._to_be_made_anew(anchor_tolerance):
+                logger.info("made at another pace than the rest, so made anew: %d measurements", len(again))
+                self._run(again, len(again), anew=True)
+        finally:
+            if self._file.all:
+                write_latencies(self._path, measured_rows(self._file.all), self._anchored)
+        self.collected.off = len(off_pace(self._file.all, anchor_tolerance))
+
+    def _to_be_made_anew(self, tolerance: float | None) -> list[tuple[Architecture, int]]:
+        off = off_pace(self._file.all, tolerance)
+        return [key for key, tries in off if tries <= MOST_RETAKES and key[0] not in self.collected.failed]
+
+    def _run(self, keys: Sequence[tuple[Architecture, int]], total: int, anew: bool = False) -> None:
+        """Make these measurements, of ``total``."""
+        with _Progress(total, len(keys)) as progress:
+            for architecture, number in keys:
+                measurement = self._attempt(architecture, number)
+                if measurement is not None:
+                    self._file.add(measurement)
+                    if anew:
+                        self.collected.retaken += 1
+                    else:
+                        self.collected.measured.add(architecture)
+                progress.show(architecture, measurement)
+                if time.monotonic() - self._written > _WRITE_EVERY_S:
+                    write_latencies(self._path, measured_rows(self._file.all), self._anchored)
+                    self._written = time.monotonic()
+
+    def _attempt(self, architecture: Architecture, number: int) -> Measurement | None:
+        if architecture in self.collected.failed:
+            return None
+        try:
+            return self._measure(architecture, number)
         except BackendError as error:
             logger.warning("%s cannot be measured: %s", architecture, error)
-            collected.failed[architecture] = str(error)
-            on_failure(architecture, str(error))
+            self.collected.failed[architecture] = str(error)
+            self._on_failure(architecture, str(error))
             return None
 
-    with _Progress(len(architectures), len(missing)) as progress:
-        for architecture in missing:
-            timed = attempt(architecture)
-            if timed is not None:
-                writer.append(architecture, timed)
-                collected.measured += 1
-                collected.add(timed)
-            progress.show(architecture, None if timed is None else timed.sample)
-    if not writer.architectures():
-        *_, reason = collected.failed.values()
-        raise ConfigError(f"settings: none of the {len(collected.failed)} architectures can be measured: {reason}")
-    while again := [row for row in off_pace(writer.rows(), anchor_tolerance) if row.retakes < MOST_RETAKES]:
-        logger.info("measured at another pace than the rest, so measured anew: %d rows", len(again))
-        with _Progress(len(again), len(again)) as progress:
-            for row in again:
-                timed = _retake(writer, row, measure)
-                collected.retaken += 1
-                if timed is not None:
-                    collected.add(timed)
-                progress.show(row.architecture, None if timed is None else timed.sample)
-    collected.off = len(off_pace(writer.rows(), anchor_tolerance))
-    return collected
+
+def measured_rows(measurements: Sequence[Measurement]) -> list[MeasuredRow]:
+    """What was measured, a row an architecture; those come last that were measured last."""
+    tries = Counter(one.architecture for one in measurements)
+    return [
+        MeasuredRow(architecture, together(passes), tries[architecture] - len(passes), passes[-1].time)
+        for architecture, passes in by_architecture(kept(measurements)).items()
+    ]
 
 
-def off_pace(rows: Sequence[MeasuredRow], tolerance: float | None) -> list[MeasuredRow]:
-    """The rows whose anchor took more or less time than the median of all by more than this part of it."""
-    anchors_ms = [row.anchor_ms for row in rows if row.anchor_ms is not None]
-    if tolerance is None or len(anchors_ms) < _LEAST_ROWS:
+def off_pace(
+    measurements: Sequence[Measurement], tolerance: float | None
+) -> list[tuple[tuple[Architecture, int], int]]:
+    """What was measured at another pace, by architecture and pass, and how often it was measured.
+
+    That is where the anchor took more or less time than the median of all by more than this part of it.
+    """
+    chosen = kept(measurements)
+    anchors_ms = {key: one.anchor_ms for key, one in chosen.items() if one.anchor_ms is not None}
+    if tolerance is None or len(anchors_ms) < _LEAST_MEASUREMENTS:
         return []
-    median_ms = statistics.median(anchors_ms)
-    return [row for row in rows if row.anchor_ms is not None and abs(row.anchor_ms / median_ms - 1) > tolerance]
-
-
-def _retake(writer: LatencyWriter, row: MeasuredRow, measure: Time) -> Timed | None:
-    """Measure a row anew; of both measurements the one stays whose anchor is nearer to the median of all."""
-    try:
-        timed = measure(row.architecture)
-    except BackendError as error:
-        logger.warning("%s cannot be measured anew: %s", row.architecture, error)
-        writer.count_retake(row)
-        return None
-    assert timed.anchor_ms is not None and row.anchor_ms is not None, "rows without an anchor have no pace"
-    median_ms = statistics.median(known.anchor_ms for known in writer.rows() if known.anchor_ms is not None)
-    if abs(timed.anchor_ms - median_ms) < abs(row.anchor_ms - median_ms):
-        writer.retake(row, timed)
-    else:
-        writer.count_retake(row)
-    return timed
+    median_ms = statistics.median(anchors_ms.values())
+    tries = Counter((one.architecture, one.number) for one in measurements)
+    return [(key, tries[key]) for key, ms in anchors_ms.items() if abs(ms / median_ms - 1) > tolerance]
 
 
 def short(sample: LatencySample) -> str:
@@ -146,7 +169,7 @@ class _Progress:
         self.total, self.missing = total, missing
         self.shown, self.started = 0, time.monotonic()
         self.on_terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=total - missing, unit="architecture", disable=not self.on_terminal)
+        self.bar = tqdm(total=total, initial=total - missing, unit="measurement", disable=not self.on_terminal)
 
     def __enter__(self) -> "_Progress":
         return self
@@ -154,10 +177,10 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def show(self, architecture: Architecture, sample: LatencySample | None) -> None:
-        """One more is done; ``sample`` is None where it failed."""
+    def show(self, architecture: Architecture, measurement: Measurement | None) -> None:
+        """One more is done; ``measurement`` is None where it failed."""
         self.shown += 1
-        told = "failed" if sample is None else short(sample)
+        told = "failed" if measurement is None else short(LatencySample.of_runs(measurement.runs))
         self.bar.update()
         self.bar.set_postfix_str(told)
         number = self.total - self.missing + self.shown

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import random
 import statistics
 import time
@@ -11,16 +12,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hat.artifacts import RunFolder, alone_in, read_record, read_text
+from hat.artifacts import RunFolder, alone_in, read_record
 from hat.config import Section, Seed, first_difference, load_config, shorten
 from hat.errors import ConfigError
 from hat.latency.choosing import choose_informative
 from hat.latency.device import begin_session, describe, end_session
-from hat.latency.measure import AnchoredTimer, measure, random_model
+from hat.latency.measure import AnchoredTimer, measure, random_model, time_runs
+from hat.latency.measurements import MEASUREMENTS_FILE, Measurement, MeasurementFile
 from hat.latency.settings import DEVICE_FILE, DEVICE_FORMAT, DeviceRecord, LatencySettings
-from hat.latency.statistics import Timed
-from hat.latency.writer import LatencyWriter
-from hat.recipes.latency_rows import Collected, Time, fill, short
+from hat.recipes.latency_rows import Filling, Time, measured_rows, short
 from hat.space import Architecture, SearchSpace
 from hat.space.counting import count_parameters
 
@@ -34,7 +34,7 @@ class MeasureLatencyConfig(Section):
     """Settings of ``hat-measure-latency``."""
 
     output: Path
-    """Folder of ``latency.csv`` and ``device.json``."""
+    """Folder of ``latency.csv`` and ``device.json``, and of all runs one by one (``measurements.jsonl``)."""
     space: SearchSpace
     """The search space to draw from, or the path of its YAML file; it may be wider than the one to search."""
     samples: int = Field(default=125, gt=0)
@@ -47,6 +47,9 @@ class MeasureLatencyConfig(Section):
     """File of the architecture that is timed in turn with every sample, so that changes of the machine's pace can be
     taken out; ``auto`` draws one of middle size with ``seed``. ``none`` times nothing in turn, for comparison: it takes
     half the time, and whatever happens to the machine's pace is in the latencies."""
+    passes: int = Field(default=3, gt=0, le=100)
+    """How often all architectures are gone through, each time for a part of their runs, which count together: what
+    disturbs the machine for some minutes then reaches a part of the runs of all, and not all runs of some."""
     settings: LatencySettings
     """What is timed."""
 
@@ -70,10 +73,25 @@ def measure_latency(
     anchor = _anchor(config)
     device = describe(config.settings, anchor)
     architectures = draw_architectures(config.space, config.samples, config.seed, config.choose)
-    timed = _timing(anchor, device.settings)  # now: settings that cannot be leave nothing behind
+    measure_one = _measuring(anchor, of_a_pass(device.settings, config.passes))  # now: what cannot be leaves nothing
     run = RunFolder(config.output, config, "hat-measure-latency")
     with alone_in(config.output):
-        return _measure_all(config, restart, architectures, timed, device, run)
+        return _measure_all(config, restart, architectures, measure_one, device, run)
+
+
+def of_a_pass(settings: LatencySettings, passes: int) -> LatencySettings:
+    """Settings of one of several passes: its part of the runs, known so much less well.
+
+    Independent errors of n passes are the square root of n times smaller together.
+    """
+    error = settings.relative_error
+    return settings.model_copy(
+        update={
+            "runs": math.ceil(settings.runs / passes),
+            "least_runs": math.ceil(settings.least_runs / passes),
+            "relative_error": None if error is None else error * math.sqrt(passes),
+        }
+    )
 
 
 def draw_architectures(space: SearchSpace, samples: int, seed: int, choose: str = "random") -> list[Architecture]:
@@ -114,22 +132,22 @@ def _anchor(config: MeasureLatencyConfig) -> Architecture | None:
     return sorted(drawn, key=lambda one: count_parameters(one).decoder)[_ANCHOR_DRAWS // 2]
 
 
-def _timing(anchor: Architecture | None, settings: LatencySettings) -> Time:
-    """How every sample is timed. Raises ConfigError where that cannot be."""
+def _measuring(anchor: Architecture | None, settings: LatencySettings) -> Time:
+    """How an architecture is measured in a pass. Raises ConfigError where that cannot be."""
     if anchor is None:
 
-        def time_alone(architecture: Architecture) -> Timed:
-            sample = measure(random_model(architecture, settings), settings)
-            return Timed(sample, relative_error=sample.relative_error)
+        def measure_alone(architecture: Architecture, number: int) -> Measurement:
+            runs = time_runs(random_model(architecture, settings), settings)
+            return Measurement.now(architecture, number, runs, None)
 
-        return time_alone
+        return measure_alone
     timer = AnchoredTimer(anchor, settings)
 
-    def time_beside_anchor(architecture: Architecture) -> Timed:
+    def measure_beside_anchor(architecture: Architecture, number: int) -> Measurement:
         timed = timer.time(random_model(architecture, settings))
-        return Timed(timed.sample, timed.anchor_ms, timed.relative_error)
+        return Measurement.now(architecture, number, timed.runs, timed.ratios)
 
-    return time_beside_anchor
+    return measure_beside_anchor
 
 
 def _measure_files(paths: Sequence[Path], device: DeviceRecord) -> str:
@@ -147,18 +165,16 @@ def _measure_all(
     config: MeasureLatencyConfig,
     restart: bool,
     architectures: Sequence[Architecture],
-    timed: Time,
+    measure_one: Time,
     device: DeviceRecord,
     run: RunFolder,
 ) -> Path:
-    """Measure what ``latency.csv`` does not hold yet; returns its path."""
-    path = config.output / "latency.csv"
-    if path.is_file() and (restart or not _has_rows(path)):
-        path.unlink()
-    before = _check_same(config, device) if path.exists() else None
-    writer = LatencyWriter(path, anchored=device.anchor is not None)
-    _check_members(writer, config.space)
-    if before is not None and _is_complete(config.output, writer, architectures):
+    """Measure what the folder does not hold yet; returns the path of the CSV."""
+    path, file = config.output / "latency.csv", _open_file(config.output, restart)
+    before = _check_same(config, device) if file.all else None
+    if any(one.architecture not in config.space for one in file.all):
+        raise ConfigError(f"{file.path}: holds other architectures than this space gives; use --restart.")
+    if before is not None and path.is_file() and _is_complete(config, file, architectures):
         logger.info("%s: holds all %d architectures; nothing is to be measured", path, len(architectures))
         return path
     run.announce()
@@ -169,25 +185,27 @@ def _measure_all(
         logger.info("%s", line)
     device.write(config.output / DEVICE_FILE)
     started = time.monotonic()
+    filling = Filling(
+        path,
+        file,
+        measure_one,
+        device.anchor is not None,
+        lambda architecture, error: run.log(event="failed", architecture=architecture.to_dict(), error=error),
+    )
     try:
-        collected = fill(
-            writer,
-            architectures,
-            timed,
-            device.settings.anchor_tolerance,
-            lambda architecture, error: run.log(event="failed", architecture=architecture.to_dict(), error=error),
-        )
+        filling.fill(architectures, config.passes, device.settings.anchor_tolerance)
     finally:
         end_session(device).write(config.output / DEVICE_FILE)
-    failed = len(collected.failed)
+    collected, failed = filling.collected, len(filling.collected.failed)
     if failed:
         told = "%d of %d architectures could not be measured; metrics.jsonl names them"
         logger.warning(told, failed, len(architectures))
     if collected.retaken or collected.off:
         logger.info("%d measured anew, %d still at another pace than the rest", collected.retaken, collected.off)
-    error = _tell_error(collected, device.settings)
+    rows = measured_rows(file.all)
+    error = _tell_error([row.timed.relative_error for row in rows], device.settings)
     counts = {
-        "rows": len(writer.architectures()), "measured": collected.measured, "failed": failed,
+        "rows": len(rows), "measured": len(collected.measured), "failed": failed,
         "retaken": collected.retaken, "off_pace": collected.off, "median_relative_error": error,
     }  # fmt: skip
     run.log(event="final", **counts)
@@ -196,16 +214,37 @@ def _measure_all(
     return path
 
 
-def _is_complete(output: Path, writer: LatencyWriter, architectures: Sequence[Architecture]) -> bool:
-    """Whether measuring came to its end before, and all of these were measured."""
-    return "rows" in read_record(output) and set(architectures) <= set(writer.architectures())
+def _open_file(output: Path, restart: bool) -> MeasurementFile:
+    """All that was measured for this folder; nothing of it when measuring is to begin anew.
+
+    Raises:
+        ConfigError: if the folder holds a CSV that was not made of such measurements.
+    """
+    path, csv = output / MEASUREMENTS_FILE, output / "latency.csv"
+    if restart and path.is_file():
+        path.unlink()
+    file = MeasurementFile(path)
+    if csv.exists() and not file.all and not (restart and csv.is_file()):
+        raise ConfigError(
+            f"{output}: holds latency.csv, but not {MEASUREMENTS_FILE}, of which it is made (an earlier version's?); "
+            "choose another output folder, or begin anew with --restart."
+        )
+    return file
 
 
-def _tell_error(collected: Collected, settings: LatencySettings) -> float | None:
-    """The median of the measurements' standard errors; warns where it is far above what was asked for."""
-    if not collected.errors:
+def _is_complete(config: MeasureLatencyConfig, file: MeasurementFile, architectures: Sequence[Architecture]) -> bool:
+    """Whether measuring came to its end before, and all of these were measured in every pass."""
+    done = {(one.architecture, one.number) for one in file.all}
+    every = {(architecture, number + 1) for architecture in architectures for number in range(config.passes)}
+    return "rows" in read_record(config.output) and every <= done
+
+
+def _tell_error(errors: Sequence[float | None], settings: LatencySettings) -> float | None:
+    """The median of the latencies' standard errors; warns where it is far above what was asked for."""
+    known = [error for error in errors if error is not None]
+    if not known:
         return None
-    error = statistics.median(collected.errors)
+    error = statistics.median(known)
     logger.info("half of the latencies are known to %.1f %% or better", 100 * error)
     if settings.relative_error is not None and error > _RESTLESS * settings.relative_error:
         logger.warning(
@@ -216,22 +255,8 @@ def _tell_error(collected: Collected, settings: LatencySettings) -> float | None
     return round(error, 5)
 
 
-def _has_rows(path: Path) -> bool:
-    """Whether there is anything below the column names. Raises DataError if it is no file of ours at all."""
-    return "\n" in read_text(path, "a latency data set (CSV)").strip()
-
-
-def _check_members(writer: LatencyWriter, space: SearchSpace) -> None:
-    """Refuse a file that holds what cannot be of this space, or one architecture twice."""
-    architectures = writer.architectures()
-    if any(architecture not in space for architecture in architectures):
-        raise ConfigError(f"{writer.path}: holds other architectures than this space gives; use --restart.")
-    if len(set(architectures)) < len(architectures):
-        raise ConfigError(f"{writer.path}: holds an architecture twice (put together from two files?); use --restart.")
-
-
 def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRecord:
-    """Refuse to add rows to a file that was measured otherwise; returns the record of how it was measured.
+    """Refuse to add to what was measured otherwise; returns the record of how it was measured.
 
     Raises:
         ConfigError: naming the first difference.
@@ -239,7 +264,8 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRec
     where = config.output
     if not (where / "config.yaml").exists() or not (where / DEVICE_FILE).exists():
         raise ConfigError(
-            f"{where}: latency.csv is there, but not config.yaml and {DEVICE_FILE}, which say how it was measured; "
+            f"{where}: {MEASUREMENTS_FILE} is there, but not config.yaml and {DEVICE_FILE}, which say how it was "
+            "measured; "
             "choose another output folder, or begin anew with --restart."
         )
     device_before = DeviceRecord.read(where / DEVICE_FILE)

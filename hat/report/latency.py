@@ -37,8 +37,10 @@ def latency_section(latencies: Sequence[tuple[Run, LatencyData | None]]) -> Sect
 def _one(run: Run, latency: LatencyData | None) -> Section:
     blocks: list[Block] = []
     if not run.finished:
-        rows, samples = 0 if latency is None else len(latency.data), run.config.get("samples")
-        blocks.append(Note(f"Not finished: {rows} of {printable(samples)} architectures are measured."))
+        rows = 0 if latency is None else len(latency.data)
+        samples, passes = (printable(run.config.get(name)) for name in ("samples", "passes"))
+        told = f"Not finished: {rows} of {samples} architectures are measured, not all of them in all {passes} passes."
+        blocks.append(Note(told))
     if latency is not None:
         pictures = [_distribution(run, latency), _by_depth(run, latency)]
         if latency.data.anchored is not None:

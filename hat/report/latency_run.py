@@ -38,9 +38,9 @@ def read_latencies(runs: Sequence[Run]) -> list[tuple[Run, LatencyData | None]]:
 
 def _read(run: Run) -> LatencyData | None:
     path = run.path / DATA_FILE
-    if not run.finished and (not path.exists() or len(read_text(path, "a latency data set (CSV)").split("\n")) < 3):
+    if not run.finished and not path.exists():
         return None
-    data = LatencyDataset.load(path, unfinished=not run.finished)
+    data = LatencyDataset.load(path)
     try:
         findings = check_latencies(data.features, data.latency_ms(), data.name)
     except DataError:  # too few rows
@@ -63,7 +63,7 @@ def off_percent(data: LatencyDataset, findings: Findings) -> FloatArray:
 def _minutes(path: Path, rows: int) -> FloatArray | None:
     """When every row was measured, where the file says so."""
     lines = csv.DictReader(io.StringIO(read_text(path, "a latency data set (CSV)").removeprefix("\ufeff")))
-    table = [row for row in lines if any(row.values())][:rows]  # without a torn last line
+    table = [row for row in lines if any(row.values())]
     columns = {name.strip(): name for name in lines.fieldnames or ()}
     try:
         times = [

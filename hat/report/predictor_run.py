@@ -1,6 +1,6 @@
 """What hat-train-predictor leaves, read for a report."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,41 +44,39 @@ class PredictorRun:
 
 def read_predictors(runs: Sequence[Run]) -> list[PredictorRun]:
     """All predictors of the report. Raises DataError when a file is damaged."""
-    measuring = {run.path.resolve() for run in of_kind(runs, "latency") if not run.finished}
-    return [_read(run, measuring) for run in of_kind(runs, "predictor")]
+    return [_read(run) for run in of_kind(runs, "predictor")]
 
 
-def _read(run: Run, measuring: Set[Path]) -> PredictorRun:
+def _read(run: Run) -> PredictorRun:
     predictor = LatencyPredictor.load(run.path)
     path, table, dataset = run.path / METRICS_FILE, run.path / PREDICTIONS_FILE, run.locate("dataset")
     metrics = read_json(path, "a predictor's metrics") if path.exists() else {}
-    unfinished = dataset is not None and dataset.parent.resolve() in measuring
     if not table.exists():
-        comparison = None if dataset is None else _predict(predictor, dataset, unfinished)
+        comparison = None if dataset is None else _predict(predictor, dataset)
         return PredictorRun(run, predictor, metrics, comparison, dataset_changed=False)
     comparison = read_predictions(table)
-    changed = dataset is not None and not _fits(comparison.measured_ms, predictor, dataset, unfinished)
+    changed = dataset is not None and not _fits(comparison.measured_ms, predictor, dataset)
     return PredictorRun(run, predictor, metrics, comparison, changed)
 
 
-def _predict(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> Comparison:
+def _predict(predictor: LatencyPredictor, dataset: Path) -> Comparison:
     """The predictor's latencies for its data set, where only that is left."""
-    features, measured_ms = _measured(predictor, dataset, unfinished)
+    features, measured_ms = _measured(predictor, dataset)
     return Comparison(measured_ms, predictor.predict_features_ms(features))
 
 
-def _fits(measured_ms: FloatArray, predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> bool:
+def _fits(measured_ms: FloatArray, predictor: LatencyPredictor, dataset: Path) -> bool:
     """Whether the data set still holds these latencies and no others."""
     try:
-        _, now_ms = _measured(predictor, dataset, unfinished)
+        _, now_ms = _measured(predictor, dataset)
     except DataError:  # measured anew, and not far yet; the section on latencies names what is damaged
         return False
     return now_ms.shape == measured_ms.shape and np.allclose(now_ms, measured_ms, rtol=1e-6, atol=0)
 
 
-def _measured(predictor: LatencyPredictor, dataset: Path, unfinished: bool) -> tuple[FloatArray, FloatArray]:
+def _measured(predictor: LatencyPredictor, dataset: Path) -> tuple[FloatArray, FloatArray]:
     """Features, (n, 10), and latencies of the kind that is predicted, (n,)."""
-    data = LatencyDataset.load(dataset, unfinished)
+    data = LatencyDataset.load(dataset)
     try:
         return data.features, data.latency_ms(predictor.target, predictor.statistic)
     except DataError as error:  # another file now, without the percentiles

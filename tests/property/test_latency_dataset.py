@@ -11,8 +11,9 @@ from random_spaces import random_space
 
 from hat.errors import ConfigError
 from hat.latency.dataset import LatencyDataset
+from hat.latency.measurements import Measurement, MeasurementFile
 from hat.latency.statistics import LatencySample, Timed
-from hat.latency.writer import LatencyWriter
+from hat.latency.writer import MeasuredRow, write_latencies
 from hat.space import Architecture
 from hat.space.encoding import features
 
@@ -32,9 +33,7 @@ def some_rows(seed: int, number: int) -> list[tuple[Architecture, LatencySample]
 
 
 def write(path: Path, rows: list[tuple[Architecture, LatencySample]]) -> None:
-    writer = LatencyWriter(path)
-    for architecture, sample in rows:
-        writer.append(architecture, Timed(sample, anchor_ms=3.7))
+    write_latencies(path, [MeasuredRow(architecture, Timed(sample, anchor_ms=3.7)) for architecture, sample in rows])
 
 
 @PROPERTY
@@ -53,23 +52,30 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, seed:
 
 
 @PROPERTY
-@given(SEEDS, st.floats(0, 1))
-def test_a_file_cut_anywhere_loses_the_torn_row_alone(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, place: float
+@given(SEEDS, st.floats(0, 1), st.booleans())
+def test_a_file_cut_anywhere_loses_the_torn_measurement_alone(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, place: float, anchored: bool
 ) -> None:
-    path = tmp_path_factory.mktemp("csv") / "latency.csv"
-    rows = some_rows(seed, 4)
-    write(path, rows)
+    path, rng = tmp_path_factory.mktemp("cut") / "measurements.jsonl", random.Random(seed)
+    space = random_space(rng)
+    made = []
+    for number in range(1, 5):
+        runs = [(rng.uniform(0, 10), rng.uniform(11, 5000)) for _ in range(rng.randint(1, 5))]
+        ratios = [rng.uniform(0.1, 9) for _ in range(rng.randint(1, 5))] if anchored else None
+        made.append(Measurement.now(space.sample(rng), number, runs, ratios))
+    file = MeasurementFile(path)
+    for one in made:
+        file.add(one)
+    assert MeasurementFile(path).all == file.all == made
     content = path.read_bytes()
-    header = content.index(b"\n") + 1
-    cut = header + round(place * (len(content) - header))
-    path.write_bytes(content[:cut])
+    path.write_bytes(content[: round(place * len(content))])
 
-    whole = content[header:cut].count(b"\n")
-    assert LatencyWriter(path).architectures() == tuple(architecture for architecture, _ in rows[:whole])
-    write(path, rows[whole:])
-    assert LatencyDataset.load(path).architectures == tuple(architecture for architecture, _ in rows)
-    assert path.read_bytes().startswith(content[:cut][: content[:cut].rindex(b"\n") + 1])
+    whole = path.read_bytes().count(b"\n")
+    file = MeasurementFile(path)
+    assert file.all == made[:whole]
+    for one in made[whole:]:
+        file.add(one)
+    assert path.read_bytes() == content
 
 
 @PROPERTY

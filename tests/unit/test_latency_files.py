@@ -16,7 +16,7 @@ from hat.latency.layout import LATENCY_COLUMNS, OWN_COLUMNS, PUBLIC_COLUMNS
 from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample, Timed
-from hat.latency.writer import LatencyWriter
+from hat.latency.writer import MeasuredRow, write_latencies
 from hat.space import SearchSpace
 from hat.space.encoding import FEATURE_NAMES
 
@@ -29,9 +29,8 @@ ROW = "640,6,2048,8,512,3,1024,4,4,1.5,10.5,100.25,0.5,2.0"
 def ours(tmp_path: Path) -> Path:
     """A file of three rows."""
     path, rng = tmp_path / "latency.csv", random.Random(1)
-    writer = LatencyWriter(path)
-    for _ in range(3):
-        writer.append(SPACE.sample(rng), Timed(LatencySample.of_runs([(1.0, 5.0), (2.0, 7.0)]), anchor_ms=3.0))
+    timed = Timed(LatencySample.of_runs([(1.0, 5.0), (2.0, 7.0)]), anchor_ms=3.0)
+    write_latencies(path, [MeasuredRow(SPACE.sample(rng), timed) for _ in range(3)])
     return path
 
 
@@ -76,14 +75,15 @@ def test_the_pace_of_the_machine_is_taken_out(tmp_path: Path) -> None:
 def test_small_networks_follow_the_pace_less_as_the_rows_tell(tmp_path: Path) -> None:
     """Of a row, everything is brought to the pace alike, by its own total."""
     path, rng, generator = tmp_path / "latency.csv", random.Random(1), np.random.default_rng(1)
-    writer = LatencyWriter(path)
+    rows: list[MeasuredRow] = []
     for _ in range(60):
         architecture = SPACE.sample(rng)
         slower = math.exp(generator.normal(0, 0.2))
         true_ms = 2.0 * len(architecture.decoder.layers)  # 2 to 12 ms, the anchor 12
         now = slower ** float(Pace(12.0, lag=0.5).exponent(true_ms / 12.0))
         runs = [(now * 0.3 * true_ms * off, now * true_ms * off) for off in (0.9, 1.0, 1.1)]
-        writer.append(architecture, Timed(LatencySample.of_runs(runs), anchor_ms=12.0 * slower))
+        rows.append(MeasuredRow(architecture, Timed(LatencySample.of_runs(runs), anchor_ms=12.0 * slower)))
+    write_latencies(path, rows)
     data = LatencyDataset.load(path)
     assert data.pace is not None and data.pace.lag == pytest.approx(0.5, abs=0.05)
     true_ms_ = 2.0 * data.features[:, FEATURE_NAMES.index("decoder_layer_num")] * data.pace.anchor_ms / 12.0
@@ -93,10 +93,10 @@ def test_small_networks_follow_the_pace_less_as_the_rows_tell(tmp_path: Path) ->
 
 
 def test_the_error_of_every_row_is_told(tmp_path: Path) -> None:
-    writer = LatencyWriter(tmp_path / "latency.csv")
     sample = LatencySample.of_runs([(1.0, 5.0), (2.0, 9.0)])
-    writer.append(SPACE.smallest(), Timed(sample, anchor_ms=3.0, relative_error=0.02))
-    writer.append(SPACE.largest(), Timed(sample, anchor_ms=3.0))
+    known = MeasuredRow(SPACE.smallest(), Timed(sample, anchor_ms=3.0, relative_error=0.02))
+    unknown = MeasuredRow(SPACE.largest(), Timed(sample, anchor_ms=3.0))
+    write_latencies(tmp_path / "latency.csv", [known, unknown])
     rows = list(csv.DictReader((tmp_path / "latency.csv").read_text().splitlines()))
     assert [row["standard_error_total"] for row in rows] == ["0.14", ""]
     assert len(LatencyDataset.load(tmp_path / "latency.csv")) == 2
@@ -104,10 +104,11 @@ def test_the_error_of_every_row_is_told(tmp_path: Path) -> None:
 
 def test_percentiles_follow_the_pace_as_the_means_do(tmp_path: Path) -> None:
     path, runs = tmp_path / "latency.csv", [(1.0, 5.0), (2.0, 9.0), (3.0, 11.0)]
-    writer = LatencyWriter(path)
+    rows: list[MeasuredRow] = []
     for pace in (1.0, 2.0, 0.5):
         sample = LatencySample.of_runs([(pace * encoder, pace * total) for encoder, total in runs])
-        writer.append(SPACE.smallest(), Timed(sample, anchor_ms=30 * pace))
+        rows.append(MeasuredRow(SPACE.smallest(), Timed(sample, anchor_ms=30 * pace)))
+    write_latencies(path, rows)
     data = LatencyDataset.load(path)
     assert data.latency_ms(statistic="p90").tolist() == pytest.approx([11] * 3)
     assert data.latency_ms("encoder", "p90").tolist() == pytest.approx([3] * 3)
@@ -199,14 +200,6 @@ def test_features_must_be_those_of_the_architecture(ours: Path) -> None:
     ours.write_text("\n".join([header, f"{float(width) + 1},{others}", *rest]), encoding="utf-8")
     with pytest.raises(DataError, match=f"line 2: encoder_embed_dim must be {float(width):g} as the architecture says"):
         LatencyDataset.load(ours)
-
-
-def test_rows_are_not_added_to_a_file_of_another_kind(tmp_path: Path) -> None:
-    path = public(tmp_path, HEADER, ROW + "\nunfinished")
-    before = path.read_bytes()
-    with pytest.raises(DataError, match="must start with the columns this version writes"):
-        LatencyWriter(path)
-    assert path.read_bytes() == before
 
 
 def test_too_few_rows_to_split(ours: Path) -> None:

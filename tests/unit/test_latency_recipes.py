@@ -25,7 +25,7 @@ from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample, Timed
-from hat.latency.writer import LatencyWriter
+from hat.latency.writer import MeasuredRow, write_latencies
 from hat.recipes import measure_latency as recipe
 from hat.recipes.latency_rows import MOST_RETAKES
 from hat.recipes.measure_latency import draw_architectures
@@ -49,7 +49,8 @@ SETTINGS |= {"device": "cpu", "threads": 1, "warmup_runs": 0, "runs": 2, "anchor
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "measure.yaml"
-    values = {"output": str(tmp_path / "latency"), "space": SPACE, "samples": 6, "seed": 1, "settings": SETTINGS}
+    values = {"output": str(tmp_path / "latency"), "space": SPACE, "samples": 6, "seed": 1, "passes": 1}
+    values["settings"] = SETTINGS
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 
@@ -89,7 +90,7 @@ def test_measuring_from_the_command_line(config: Path, capsys: pytest.CaptureFix
     told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert (told["rows"], told["measured"], told["failed"], told["retaken"]) == (6, 6, [], 0)
     assert {path.name for path in folder.iterdir()} == {
-        "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
+        "measurements.jsonl", "latency.csv", "device.json", "config.yaml", "run.json", "metrics.jsonl",
     }  # fmt: skip
 
 
@@ -156,11 +157,11 @@ def test_interrupted_and_continued_is_as_if_it_had_never_stopped(
     assert signal.getsignal(signal.SIGTERM) is before
     first = (config.parent / "latency" / "latency.csv").read_bytes()
     assert len(measured(config)) == 3
-    with (config.parent / "latency" / "latency.csv").open("ab") as file:
-        file.write(b"12,3")  # a row that the power cut tore
+    with (config.parent / "latency" / "measurements.jsonl").open("ab") as file:
+        file.write(b'{"architecture":{"fo')  # a line that the power cut tore
     capsys.readouterr()
     assert measure_main([str(config)]) == 0
-    assert "3 of 6 architectures are there already" in capsys.readouterr().err
+    assert "3 of 6 measurements are there already" in capsys.readouterr().err
     assert (config.parent / "latency" / "latency.csv").read_bytes().startswith(first)
     space = SearchSpace.model_validate(SPACE)
     assert list(measured(config)) == draw_architectures(space, 6, seed=1)
@@ -358,24 +359,21 @@ def test_rows_of_another_machine_are_not_mixed(
     assert "which say how it was measured" in capsys.readouterr().err
 
 
-def test_the_order_of_the_rows_does_not_matter(config: Path) -> None:
+def test_the_order_of_measurements_does_not_matter(config: Path) -> None:
     assert measure_main([str(config), "samples=3"]) == 0
-    path = config.parent / "latency" / "latency.csv"
-    header, first, second, third, end = path.read_text(encoding="utf-8").split("\n")
-    path.write_text("\n".join([header, third, first, end]), encoding="utf-8")  # one is missing, too
+    path = config.parent / "latency" / "measurements.jsonl"
+    first, _, third, end = path.read_text(encoding="utf-8").split("\n")
+    path.write_text("\n".join([third, first, end]), encoding="utf-8")  # one is missing, too
     assert measure_main([str(config), "samples=4"]) == 0
     drawn = draw_architectures(SearchSpace.model_validate(SPACE), 4, seed=1)
     assert list(measured(config)) == [drawn[2], drawn[0], drawn[1], drawn[3]]
-    path.write_text("\n".join([header, second, first, second, end]), encoding="utf-8")
-    assert measure_main([str(config), "samples=4"]) == 2
 
 
 def test_rows_of_another_space_are_noticed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert measure_main([str(config), "samples=3"]) == 0
-    path = config.parent / "latency" / "latency.csv"
-    *rows, end = path.read_text(encoding="utf-8").split("\n")
-    largest = rows[2].replace('""ffn_dim"":16', '""ffn_dim"":24').replace(",16.0,", ",24.0,").replace(",16,", ",24,")
-    path.write_text("\n".join([*rows[:2], largest, rows[3], end]), encoding="utf-8")
+    path = config.parent / "latency" / "measurements.jsonl"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"ffn_dim":16', '"ffn_dim":24'), encoding="utf-8")
     assert measure_main([str(config)]) == 2
     assert "holds other architectures than this space gives" in capsys.readouterr().err
 
@@ -394,12 +392,15 @@ class Machine:
             raise BackendError("eager fails: RuntimeError: out of luck")
         pace = self.pace.get(self.calls, 1.0)
         self.calls += 1
-        return AnchoredSample(LatencySample.of_runs([(1.0 * pace, 8.0 * pace)] * 3), self.ratios)
+        return AnchoredSample(((1.0 * pace, 8.0 * pace),) * 3, self.ratios)
+
+
+def rows_of(config: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((config.parent / "latency" / "latency.csv").read_text(encoding="utf-8").splitlines()))
 
 
 def anchors_ms(config: Path) -> list[float]:
-    writer = LatencyWriter(config.parent / "latency" / "latency.csv")
-    return [row.anchor_ms or 0.0 for row in writer.rows()]
+    return [float(row["anchor_ms"]) for row in rows_of(config)]
 
 
 def final(config: Path) -> dict[str, Any]:
@@ -444,9 +445,8 @@ def test_a_worse_measurement_does_not_replace_a_better_one(config: Path, monkeyp
     drawn = draw_architectures(SearchSpace.model_validate(SPACE), 10, seed=1)
     assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
     assert anchors_ms(config) == [4.0] * 3 + [5.0] + [4.0] * 6
-    rows = LatencyWriter(config.parent / "latency" / "latency.csv").rows()
-    assert [row.retakes for row in rows] == [0] * 3 + [MOST_RETAKES] + [0] * 6
-    assert [row.architecture for row in rows] == drawn
+    assert [int(row["retakes"]) for row in rows_of(config)] == [0] * 3 + [MOST_RETAKES] + [0] * 6
+    assert list(measured(config)) == drawn
 
 
 def test_smaller_changes_and_other_tolerances(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,6 +480,62 @@ def test_a_power_cut_while_rows_are_measured_anew(config: Path, monkeypatch: pyt
     assert sorted(anchors_ms(config)) == [2.0] + [4.0] * 8 + [8.0] and len(measured(config)) == 10
     assert measure_main([str(config), "samples=10", TOLERANCE]) == 0
     assert machine.calls == 13 and anchors_ms(config) == [4.0] * 10
+
+
+def test_passes_go_through_all_architectures(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A throttled stretch in the second of three; and however it is interrupted, in the end all is there."""
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 6, seed=1)
+    machine = Machine(monkeypatch, {8: 1.5, 9: 1.5})
+    three = ["passes=3", "settings.runs=9", TOLERANCE]
+    in_order = {4: drawn[:4], 10: [*drawn[4:], *drawn[:4]], 18: drawn}  # those last that were measured last
+    for done, rows in ((4, 4), (10, 6), (18, 6)):
+        with monkeypatch.context() as patch:
+            interrupt_after(done - machine.calls, patch)
+            assert measure_main([str(config), *three]) == 130
+        assert list(measured(config)) == in_order[done]
+        assert sum(int(row["runs"]) for row in rows_of(config)) == 3 * done and len(rows_of(config)) == rows
+    capsys.readouterr()
+    assert measure_main([str(config), *three]) == 0
+    told = capsys.readouterr().err
+    assert "18 of 18 measurements are there already" in told
+    assert "made at another pace than the rest, so made anew: 2 measurements" in told
+    assert machine.calls == 20 and anchors_ms(config) == [4.0] * 6
+    assert [int(row["runs"]) for row in rows_of(config)] == [9] * 6
+    assert set(measured(config)) == set(drawn) and list(measured(config))[-2:] == drawn[2:4]
+    assert (final(config)["rows"], final(config)["retaken"], final(config)["off_pace"]) == (6, 2, 0)
+    assert measure_main([str(config), "passes=2", *three[1:]]) == 2
+    assert "was measured with passes 3, now it is 2" in capsys.readouterr().err
+    assert measure_main([str(config), *three, "samples=8"]) == 0
+    assert machine.calls == 26 and len(measured(config)) == 8
+
+
+def test_what_began_to_fail_later_keeps_what_was_measured(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, {3: 2.0})
+    drawn = draw_architectures(SearchSpace.model_validate(SPACE), 6, seed=1)
+    time = machine.time
+
+    def failing(net: Any) -> AnchoredSample:
+        if machine.calls >= 8 and net.architecture in (drawn[3], drawn[4]):
+            raise BackendError("eager fails: RuntimeError: out of luck")
+        return time(net)
+
+    machine.time = failing  # type: ignore[method-assign]
+    assert measure_main([str(config), "passes=2", TOLERANCE]) == 0
+    assert set(measured(config)) == set(drawn) and machine.calls == 10
+    assert final(config)["failed"] == 2 and final(config)["off_pace"] == 1
+
+
+def test_a_data_set_of_an_earlier_version_is_not_written_over(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_main([str(config), "samples=3"]) == 0
+    folder = config.parent / "latency"
+    (folder / "measurements.jsonl").unlink()
+    before = (folder / "latency.csv").read_bytes()
+    assert measure_main([str(config), "samples=3"]) == 2
+    assert "holds latency.csv, but not measurements.jsonl, of which it is made" in capsys.readouterr().err
+    assert (folder / "latency.csv").read_bytes() == before
+    assert measure_main([str(config), "samples=3", "--restart"]) == 0
 
 
 def test_what_fails_is_named_and_the_others_go_on(
@@ -543,14 +599,15 @@ def dataset(
     """A made-up data set whose latency follows from depth; some rows take 30 % longer, second runs ``second`` times."""
     folder.mkdir(exist_ok=True)
     space, rng = SearchSpace.model_validate(SPACE), random.Random(1)
-    writer = LatencyWriter(folder / "latency.csv")
+    measured: list[MeasuredRow] = []
     for row in range(rows):
         architecture = space.sample(rng)
         slow = 1.3 if row in shifted else 1.0
         encoder_ms = slow * features(architecture)[1] * 2
         run = encoder_ms, encoder_ms + slow * 5 * features(architecture)[5]
         sample = LatencySample.of_runs([run, (second * run[0], second * run[1])])
-        writer.append(architecture, Timed(sample, anchor_ms=7.5))
+        measured.append(MeasuredRow(architecture, Timed(sample, anchor_ms=7.5)))
+    write_latencies(folder / "latency.csv", measured)
     if with_device:
         settings = LatencySettings.model_validate(SETTINGS)
         record = DeviceRecord(machine="m", gpu=None, torch="2.6", settings=settings, anchor=space.largest())

@@ -15,8 +15,9 @@ from hat.latency.measure import AnchoredSample
 from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
 from hat.latency.statistics import LatencySample
-from hat.latency.stopwatch import CONFIDENCE, LOOKS, Stopwatch, upper_bound
+from hat.latency.stopwatch import CONFIDENCE, LOOKS, Reading, Stopwatch, upper_bound
 from hat.nn import Transformer
+from hat.recipes.best_measured import confidence_of
 from hat.space import SearchSpace
 
 SPACE = SearchSpace.model_validate(
@@ -58,7 +59,7 @@ class Timer:
         self.looks += 1
         ratios = next(self.ratios)
         mean_ms = 3 * next(self.paces) * statistics.median(ratios)
-        return AnchoredSample(LatencySample.of_runs([(0.1, mean_ms)]), tuple(ratios))
+        return AnchoredSample(((0.1, mean_ms),), tuple(ratios))
 
 
 def stopwatch_with(timer: Timer, monkeypatch: pytest.MonkeyPatch, pace: Pace = PACE) -> Stopwatch:
@@ -107,16 +108,17 @@ def test_it_does_not_look_for_what_further_looks_do_not_tell(monkeypatch: pytest
 
 def test_the_90th_percentile_at_the_pace_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data set's median anchor took 3 ms; now the network takes 4.5 to 13 ms, the anchor as long as its mean."""
-    sample = LatencySample.of_runs([(0.1, 4.5), (0.1, 9.0), (0.1, 13.0)])
+    runs = ((0.1, 4.5), (0.1, 9.0), (0.1, 13.0))
+    sample = LatencySample.of_runs(runs)
     timer = Timer([], [])
-    monkeypatch.setattr(timer, "time", lambda net, most_runs, least_runs: AnchoredSample(sample, (2.0,) * 3))
+    monkeypatch.setattr(timer, "time", lambda net, most_runs, least_runs: AnchoredSample(runs, (2.0,) * 3))
     monkeypatch.setattr(module, "AnchoredTimer", lambda anchor, settings: timer)
     reading = Stopwatch(record(anchored=True), PACE, "p90").read(some_net())
     assert reading.now_ms == sample.total.p90_ms == pytest.approx(13.0)
     anchor_ms = sample.total.mean_ms / 2  # beside this network
     assert reading.latency_ms == pytest.approx(13.0 / anchor_ms * 3.0)
     assert Stopwatch(record(anchored=True), PACE).read(some_net()).latency_ms == pytest.approx(2 * 3.0)
-    small = AnchoredSample(sample, (0.5,) * 3)  # it lags: its percentile, too, is brought to the pace by its mean
+    small = AnchoredSample(runs, (0.5,) * 3)  # it lags: its percentile, too, is brought to the pace by its mean
     monkeypatch.setattr(timer, "time", lambda net, most_runs, least_runs: small)
     pace = Pace(3.0, lag=0.6)
     reading = Stopwatch(record(anchored=True), pace, "p90").read(some_net())
@@ -155,19 +157,30 @@ def test_asking_often_is_not_wrong_more_often() -> None:
     """The probability that a bound is on the wrong side of the median at one of the numbers of looks, added up."""
     wrong = 0.0
     for number in LOOKS:
-        bound = upper_bound([float(value) for value in range(number)], 1 - (1 - CONFIDENCE) / len(LOOKS))
+        bound = upper_bound([float(value) for value in range(number)], 1 - (1 - confidence_of(1)) / len(LOOKS))
         wrong += sum(math.comb(number, above) for above in range(number - int(bound))) / 2**number
-    assert 0.5 * (1 - CONFIDENCE) < wrong <= 1 - CONFIDENCE
+    assert 0.5 * (1 - confidence_of(1)) < wrong <= 1 - confidence_of(1) < 1 - CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    ("number", "looks"), [(1, LOOKS[0]), (2, LOOKS[1]), (5, LOOKS[1]), (6, LOOKS[2]), (20, LOOKS[3])]
+)
+def test_who_is_to_be_surer_looks_more_often(monkeypatch: pytest.MonkeyPatch, number: int, looks: int) -> None:
+    timer = Timer(itertools.repeat(1.0), itertools.repeat((1.0,) * 8))
+    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3, confidence=confidence_of(number))
+    assert reading.upper_ms == 3.0 and timer.looks == looks
+    told = [Reading.of([3.0] * looks, confidence_of(number)), Reading.of([3.0] * 7, confidence_of(number))]
+    assert [reading.upper_ms for reading in told] == [3.0, math.inf]
 
 
 @pytest.mark.parametrize("outliers", range(len(LOOKS)))
 def test_outliers_cost_looks(monkeypatch: pytest.MonkeyPatch, outliers: int) -> None:
     """So many disturbed looks, from the third on: it is sure as soon as a bound leaves them out."""
-    allowed = [0, 1, 2, 3, 6, 9]  # of 8, 11, 14, 17, 25 and 33 looks
+    allowed = [0, 1, 2, 3, 6, 9]  # of 8, 12, 15, 18, 27 and 35 looks
     calm, disturbed = (1.0,) * 8, (1.5,) * 8
     ratios = itertools.chain([calm] * 2, [disturbed] * allowed[outliers], itertools.repeat(calm))
     timer = Timer(itertools.repeat(1.0), ratios)
-    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3)
+    reading = stopwatch_with(timer, monkeypatch).read(some_net(), limit_ms=3.3, confidence=confidence_of(1))
     assert reading.upper_ms == 3.0 and timer.looks == LOOKS[outliers]
 
 

@@ -97,7 +97,9 @@ class Machine:
         def time(net: Transformer, most_runs: int, least_runs: int) -> AnchoredSample:
             sample = self.measure(net, settings)
             ratio = sample.total.mean_ms / (self.slowdown * predicted_ms(anchor))
-            return AnchoredSample(sample, (ratio * (self.spread if len(self.measured) % 3 == 0 else 1.0),) * 3)
+            return AnchoredSample(
+                ((0.0, sample.total.mean_ms),), (ratio * (self.spread if len(self.measured) % 3 == 0 else 1.0),) * 3
+            )
 
         return SimpleNamespace(time=time)
 
