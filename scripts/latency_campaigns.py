@@ -2,10 +2,10 @@
 
     python scripts/latency_campaigns.py configs/wmt14_ende/measure_latency.yaml --samples 30
 
-runs hat-measure-latency with an anchor and without, each three times: alone, alone again, and with a process that
-keeps one core busy from the middle on, for a third of all measurements. Prints how far the latencies of an architecture
-are apart, as Markdown; those with an anchor are brought to one pace by it. Further arguments are overrides of the
-config. Nothing else should run on the machine.
+runs hat-measure-latency three times: alone, alone again, and with a process that keeps one core busy from the middle
+on, for a third of all measurements. Prints how far the latencies of an architecture are apart, as Markdown: brought to
+one pace by the anchor, and by the clock, as they would be without it. Further arguments are overrides of the config.
+Nothing else should run on the machine.
 """
 
 import argparse
@@ -14,20 +14,20 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from running import run_experiment
 
 from hat.config import load_config
+from hat.errors import DataError
 from hat.latency.dataset import LatencyDataset
 from hat.latency.pace import Pace
 from hat.recipes.measure_latency import MeasureLatencyConfig
 from hat.space import Architecture
 
-ANCHORS = {"with an anchor": [], "without": ["anchor=none"]}
-OCCASIONS = ("quiet", "again, quiet", "disturbed")
+OCCASIONS = ("quiet", "again", "disturbed")
 
 
 def main() -> None:
@@ -37,29 +37,22 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--output", type=Path, default=Path("runs/campaigns"))
     args, overrides = parser.parse_known_args()
-    lines = [
-        "| campaigns | median difference % | largest % | seconds |",
-        "|---|---|---|---|",
-    ]
-    for name, anchor in ANCHORS.items():
-        sets, seconds = [], []
-        for occasion in OCCASIONS:
-            folder = args.output / f"{name} {occasion}".replace(" ", "_").replace(",", "")
-            started = time.monotonic()
-            measure(args.config, folder, args.samples, [*anchor, *overrides], disturbed=occasion == "disturbed")
-            seconds.append(time.monotonic() - started)
-            sets.append(LatencyDataset.load(folder / "latency.csv"))
-        first = latencies_ms(sets[0], sets[0].pace)
-        for number in (1, 2):
-            other = latencies_ms(sets[number], sets[0].pace)
-            apart = 100 * np.abs(np.array([other[one] / first[one] for one in first.keys() & other.keys()]) - 1)
-            lines.append(
-                f"| {name}: {OCCASIONS[0]}, {OCCASIONS[number]} | {np.median(apart):.2f} | {apart.max():.1f} "
-                f"| {seconds[0]:.0f}, {seconds[number]:.0f} |"
-            )
-    text = "\n".join(lines)
+    for occasion in OCCASIONS:
+        measure(args.config, args.output / occasion, args.samples, overrides, disturbed=occasion == "disturbed")
+    text = table([LatencyDataset.load(args.output / occasion / "latency.csv") for occasion in OCCASIONS])
     (args.output / "campaigns.md").write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def table(sets: Sequence[LatencyDataset]) -> str:
+    """How far the latencies of all but the first are from those of the first."""
+    lines = ["| campaigns | latencies | median difference % | largest % |", "|---|---|---|---|"]
+    for pace, name in ((sets[0].pace, "at one pace"), (None, "by the clock")):
+        first, *others = [latencies_ms(data, pace) for data in sets]
+        for occasion, other in zip(OCCASIONS[1:], others, strict=True):
+            apart = 100 * np.abs(np.array([other[one] / first[one] for one in first.keys() & other.keys()]) - 1)
+            lines.append(f"| {OCCASIONS[0]}, {occasion} | {name} | {np.median(apart):.2f} | {apart.max():.1f} |")
+    return "\n".join(lines)
 
 
 def measure(config: str, folder: Path, samples: int, overrides: list[str], disturbed: bool) -> None:
@@ -105,11 +98,15 @@ def spin() -> None:
 
 
 def latencies_ms(data: LatencyDataset, pace: Pace | None) -> dict[Architecture, float]:
-    """Total latency of each architecture, at this pace where an anchor was timed beside it."""
+    """Total latency of each architecture at this pace, or as it was; raises DataError if no anchor was timed."""
+    if data.anchored is None:
+        raise DataError(
+            f"{data.name}: must be measured beside an anchor, has no column anchor_ms; leave anchor as it is."
+        )
     assert data.architectures is not None, "the file is ours"
-    total_ms = data.latency_ms()
-    if data.anchored is not None and pace is not None:
-        total_ms = data.anchored.total_ms * pace.factor(data.anchored.total_ms, data.anchored.anchor_ms)
+    total_ms = data.anchored.total_ms
+    if pace is not None:
+        total_ms = total_ms * pace.factor(total_ms, data.anchored.anchor_ms)
     return dict(zip(data.architectures, total_ms.tolist(), strict=True))
 
 

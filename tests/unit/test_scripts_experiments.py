@@ -121,7 +121,7 @@ def test_limits_are_within_at_and_below_what_the_space_can_do() -> None:
     [
         (["timing.py", "--predictor", "nowhere", "a.json"], "timing: nowhere/predictor.json: no such file"),
         (["check_promise.py", "--predictor", "nowhere"], "check_promise: nowhere/predictor.json: no such file"),
-        (["latency_campaigns.py", "nowhere.yaml"], "hat-measure-latency: nowhere.yaml: no such file"),
+        (["latency_campaigns.py", "nowhere.yaml"], "latency_campaigns: nowhere.yaml: no such file"),
     ],
 )
 def test_wrong_paths_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
