@@ -23,7 +23,8 @@ MOST_RETAKES = 2
 """How often a measurement is made anew before it is kept as it is."""
 _LEAST_MEASUREMENTS = 5  # the median of fewer says little about the common pace
 _LINES = 20  # how many lines of progress a whole run prints where there is no terminal
-_WRITE_EVERY_S = 30.0  # how often the CSV is brought up to date; nothing is lost meanwhile
+_WRITE_EVERY_S = 30.0  # how often the CSV is brought up to date, at most; nothing is lost meanwhile
+_WRITE_SHARE = 0.05  # of the time, which a large data set takes long to write in
 
 
 Time = Callable[[Architecture, int], Measurement]
@@ -48,7 +49,7 @@ class Filling:
     """Measures what a data set lacks.
 
     Args:
-        path: of its CSV, which is made of ``file`` anew every half a minute.
+        path: of its CSV, which is made of ``file`` anew, every half a minute at most.
         file: all that was measured; so this can be stopped at any moment and begun again.
         measure: measures an architecture.
         anchored: whether an anchor is timed beside it.
@@ -67,7 +68,7 @@ class Filling:
         self._path, self._file = path, file
         self._measure, self._on_failure = measure, on_failure
         self._anchored = anchored
-        self._written = time.monotonic()
+        self._next_write = time.monotonic() + _WRITE_EVERY_S
 
     def fill(self, architectures: Sequence[Architecture], passes: int, anchor_tolerance: float | None) -> None:
         """Measure what was not measured yet, then what was measured at another pace than the rest.
@@ -97,7 +98,7 @@ class Filling:
                 self._run(again, len(again), anew=True)
         finally:
             if self._file.all:
-                write_latencies(self._path, measured_rows(self._file.all), self._anchored)
+                self._write()
         self.collected.off = len(off_pace(self._file.all, anchor_tolerance))
 
     def _to_be_made_anew(self, tolerance: float | None) -> list[tuple[Architecture, int]]:
@@ -116,9 +117,15 @@ class Filling:
                     else:
                         self.collected.measured.add(architecture)
                 progress.show(architecture, measurement)
-                if time.monotonic() - self._written > _WRITE_EVERY_S:
-                    write_latencies(self._path, measured_rows(self._file.all), self._anchored)
-                    self._written = time.monotonic()
+                if time.monotonic() > self._next_write:
+                    self._write()
+
+    def _write(self) -> None:
+        """Make the CSV of all that was measured."""
+        began = time.monotonic()
+        write_latencies(self._path, measured_rows(self._file.all), self._anchored)
+        ended = time.monotonic()
+        self._next_write = ended + max(_WRITE_EVERY_S, (ended - began) / _WRITE_SHARE)
 
     def _attempt(self, architecture: Architecture, number: int) -> Measurement | None:
         if architecture in self.collected.failed:

@@ -73,7 +73,8 @@ def measure_latency(
     anchor = _anchor(config)
     device = describe(config.settings, anchor)
     architectures = draw_architectures(config.space, config.samples, config.seed, config.choose)
-    measure_one = _measuring(anchor, of_a_pass(device.settings, config.passes))  # now: what cannot be leaves nothing
+    # Now: settings that cannot be leave nothing behind.
+    measure_one = _measuring(anchor, of_a_pass(device.settings, config.passes))
     run = RunFolder(config.output, config, "hat-measure-latency")
     with alone_in(config.output):
         return _measure_all(config, restart, architectures, measure_one, device, run)
@@ -221,10 +222,12 @@ def _open_file(output: Path, restart: bool) -> MeasurementFile:
         ConfigError: if the folder holds a CSV that was not made of such measurements.
     """
     path, csv = output / MEASUREMENTS_FILE, output / "latency.csv"
-    if restart and path.is_file():
-        path.unlink()
+    if restart:
+        for old in (csv, path):  # in this order: a CSV alone would be refused
+            if old.is_file():
+                old.unlink()
     file = MeasurementFile(path)
-    if csv.exists() and not file.all and not (restart and csv.is_file()):
+    if csv.exists() and not file.all:
         raise ConfigError(
             f"{output}: holds latency.csv, but not {MEASUREMENTS_FILE}, of which it is made (an earlier version's?); "
             "choose another output folder, or begin anew with --restart."
