@@ -3,9 +3,9 @@
     python scripts/latency_campaigns.py configs/wmt14_ende/measure_latency.yaml --samples 30
 
 runs hat-measure-latency three times: alone, alone again, and with a process that keeps one core busy from the middle
-on, for a third of all measurements. Prints how far the latencies of an architecture are apart, as Markdown: brought to
-one pace by the anchor, and by the clock, as they would be without it. Further arguments are overrides of the config.
-Nothing else should run on the machine.
+on, for a third of all measurements. Prints how far the latencies of an architecture are apart, as Markdown: as the data
+sets have them, at one pace, and as they would be without drift control, by the clock and before anything was measured
+anew. Further arguments are overrides of the config. Nothing else should run on the machine.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from running import run_experiment
 from hat.config import load_config
 from hat.errors import DataError
 from hat.latency.dataset import LatencyDataset
+from hat.latency.measurements import MEASUREMENTS_FILE, Measurement, MeasurementFile
 from hat.latency.pace import Pace
+from hat.latency.statistics import trim
 from hat.recipes.measure_latency import MeasureLatencyConfig
 from hat.space import Architecture
 
@@ -39,16 +41,20 @@ def main() -> None:
     args, overrides = parser.parse_known_args()
     for occasion in OCCASIONS:
         measure(args.config, args.output / occasion, args.samples, overrides, disturbed=occasion == "disturbed")
-    text = table([LatencyDataset.load(args.output / occasion / "latency.csv") for occasion in OCCASIONS])
+    text = table([args.output / occasion for occasion in OCCASIONS])
     (args.output / "campaigns.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def table(sets: Sequence[LatencyDataset]) -> str:
+def table(folders: Sequence[Path]) -> str:
     """How far the latencies of all but the first are from those of the first."""
     lines = ["| campaigns | latencies | median difference % | largest % |", "|---|---|---|---|"]
-    for pace, name in ((sets[0].pace, "at one pace"), (None, "by the clock")):
-        first, *others = [latencies_ms(data, pace) for data in sets]
+    sets = [LatencyDataset.load(folder / "latency.csv") for folder in folders]
+    ways = {
+        "at one pace": [at_pace(data, sets[0].pace) for data in sets],
+        "without drift control": [without_control(folder / MEASUREMENTS_FILE) for folder in folders],
+    }
+    for name, (first, *others) in ways.items():
         for occasion, other in zip(OCCASIONS[1:], others, strict=True):
             apart = 100 * np.abs(np.array([other[one] / first[one] for one in first.keys() & other.keys()]) - 1)
             lines.append(f"| {OCCASIONS[0]}, {occasion} | {name} | {np.median(apart):.2f} | {apart.max():.1f} |")
@@ -97,17 +103,26 @@ def spin() -> None:
         np.sort(numbers)
 
 
-def latencies_ms(data: LatencyDataset, pace: Pace | None) -> dict[Architecture, float]:
-    """Total latency of each architecture at this pace, or as it was; raises DataError if no anchor was timed."""
-    if data.anchored is None:
+def at_pace(data: LatencyDataset, pace: Pace | None) -> dict[Architecture, float]:
+    """Total latency of each architecture at this pace, in ms. Raises DataError if no anchor was timed."""
+    if data.anchored is None or pace is None:
         raise DataError(
-            f"{data.name}: must be measured beside an anchor, has no column anchor_ms; leave anchor as it is."
+            f"{data.name}: must be measured beside an anchor, has no column anchor_ms; leave out anchor=none."
         )
     assert data.architectures is not None, "the file is ours"
-    total_ms = data.anchored.total_ms
-    if pace is not None:
-        total_ms = total_ms * pace.factor(total_ms, data.anchored.anchor_ms)
+    total_ms = data.anchored.total_ms * pace.factor(data.anchored.total_ms, data.anchored.anchor_ms)
     return dict(zip(data.architectures, total_ms.tolist(), strict=True))
+
+
+def without_control(path: Path) -> dict[Architecture, float]:
+    """Trimmed mean of each architecture's total latency by the clock, in ms, of what was measured first."""
+    first: dict[tuple[Architecture, int], Measurement] = {}
+    for one in MeasurementFile(path).all:
+        first.setdefault((one.architecture, one.number), one)
+    totals_ms: dict[Architecture, list[float]] = {}
+    for (architecture, _), one in first.items():
+        totals_ms.setdefault(architecture, []).extend(total_ms for _, total_ms in one.runs)
+    return {architecture: float(np.mean(trim(values))) for architecture, values in totals_ms.items()}
 
 
 if __name__ == "__main__":
