@@ -186,7 +186,7 @@ class RunFolder:
             "host": platform.node(),
             "machine": machine_name(),
             "python": platform.python_version(),
-            "started": _timestamp(self._started),
+            "started": timestamp(self._started),
         }
         if writes:
             check_owner(self.path, command)
@@ -211,7 +211,7 @@ class RunFolder:
         """Append one event to ``metrics.jsonl``, with the time of day; what is not finite becomes null."""
         if not self._writes:
             return
-        event = _finite({"time": _timestamp(time.time()), **values})
+        event = _finite({"time": timestamp(time.time()), **values})
         line = json.dumps(event, ensure_ascii=False, allow_nan=False)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -275,7 +275,8 @@ def _processor() -> str | None:
     return None
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """UTC of seconds since 1970, as ISO 8601 has it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from hat.artifacts import timestamp
 from hat.config import Section
 
 _CPU = Path("/sys/devices/system/cpu")
@@ -99,7 +100,7 @@ def hardware(cpu: str, gpu: str | None) -> Hardware:
 
 def observe(gpu: str | None) -> Observation:
     """What is to be seen now."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = timestamp(time.time())
     load = None
     with contextlib.suppress(OSError, AttributeError):
         load = round(os.getloadavg()[0], 2)

@@ -5,8 +5,6 @@ import gc
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +14,7 @@ from hat.decoding import BeamOptions, search_encoded
 from hat.errors import BackendError, ConfigError, HatError
 from hat.latency.device import cpu_threads, resolve, synchronize
 from hat.latency.settings import CallSettings, LatencySettings
-from hat.latency.statistics import LatencySample, relative_mean_error, relative_median_error
+from hat.latency.statistics import AnchoredSample, LatencySample, relative_mean_error, relative_median_error
 from hat.nn import Transformer
 from hat.space import Architecture
 from hat.special_ids import EOS_ID, PAD_ID, UNK_ID
@@ -87,31 +85,6 @@ def time_runs(net: Transformer, settings: CallSettings, seed: int = 1) -> list[t
 def _sure(error: float | None, wanted: float | None) -> bool:
     """Whether a latency with this relative standard error is known well enough; None of too few runs to tell."""
     return wanted is not None and error is not None and error <= wanted
-
-
-@dataclass(frozen=True)
-class AnchoredSample:
-    """Times of a network, and how they compare to those of an anchor that was timed in turn with it."""
-
-    runs: tuple[tuple[float, float], ...]
-    """Of each, the encoder's and the total milliseconds."""
-    ratios: tuple[float, ...]
-    """Turn by turn, the network's total time over the anchor's."""
-
-    @cached_property
-    def sample(self) -> LatencySample:
-        """What the runs say."""
-        return LatencySample.of_runs(self.runs)
-
-    @property
-    def ratio(self) -> float:
-        """The median ratio: a disturbance of a few turns does not reach it."""
-        return statistics.median(self.ratios)
-
-    @property
-    def anchor_ms(self) -> float:
-        """The anchor's time at the pace at which the network took ``sample.total.mean_ms``."""
-        return self.sample.total.mean_ms / self.ratio
 
 
 class AnchoredTimer:

@@ -12,13 +12,14 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hat.artifacts import read_text
+from hat.artifacts import read_text, timestamp
 from hat.config import shorten
 from hat.errors import ConfigError, DataError
-from hat.latency.statistics import LatencySample, Timed, relative_median_error, trim
+from hat.latency.statistics import AnchoredSample, LatencySample, Timed, relative_median_error
 from hat.space import Architecture
 
 MEASUREMENTS_FILE = "measurements.jsonl"
@@ -50,15 +51,12 @@ class Measurement:
     ) -> "Measurement":
         """One that is just over; times are rounded to the nanosecond that clocks count in."""
         rounded = tuple((round(encoder, _NANOSECOND), round(total, _NANOSECOND)) for encoder, total in runs)
-        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return cls(architecture, number, rounded, None if ratios is None else tuple(ratios), ended)
+        return cls(architecture, number, rounded, None if ratios is None else tuple(ratios), timestamp(time.time()))
 
-    @property
+    @cached_property
     def anchor_ms(self) -> float | None:
         """The anchor's time at the pace at which the network took its trimmed mean; None without an anchor."""
-        if self.ratios is None:
-            return None
-        return statistics.fmean(trim([total for _, total in self.runs])) / statistics.median(self.ratios)
+        return None if self.ratios is None else AnchoredSample(self.runs, self.ratios).anchor_ms
 
     def to_json(self) -> str:
         """One line."""
@@ -77,7 +75,7 @@ class Measurement:
             ratios = tuple(values["ratios"]) if "ratios" in values else None
             architecture = Architecture.from_dict(values["architecture"], where=where)
             number, ended = int(values["pass"]), str(values["time"])
-            sound = runs and all(encoder >= 0 and 0 < total < math.inf for encoder, total in runs)
+            sound = runs and all(0 <= encoder <= total < math.inf and total > 0 for encoder, total in runs)
             sound = sound and (ratios is None or (ratios and all(0 < ratio < math.inf for ratio in ratios)))
         except ConfigError as error:
             raise DataError(str(error)) from None
@@ -153,7 +151,8 @@ def together(passes: Sequence[Measurement]) -> Timed:
     if not anchors_ms:
         sample = LatencySample.of_runs([run for one in passes for run in one.runs])
         return Timed(sample, relative_error=sample.relative_error)
-    factors = [statistics.median(anchors_ms) / anchor_ms for anchor_ms in anchors_ms]
+    middle_ms = statistics.median(anchors_ms)
+    factors = [middle_ms / anchor_ms for anchor_ms in anchors_ms]
     sample = LatencySample.of_runs(
         [
             (encoder_ms * factor, total_ms * factor)

@@ -1,8 +1,10 @@
 """From the times of many runs to the numbers that are reported. No torch."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -115,6 +117,31 @@ class LatencySample:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class AnchoredSample:
+    """Times of a network, and how they compare to those of an anchor that was timed in turn with it."""
+
+    runs: tuple[tuple[float, float], ...]
+    """Of each, the encoder's and the total milliseconds."""
+    ratios: tuple[float, ...]
+    """Turn by turn, the network's total time over the anchor's."""
+
+    @cached_property
+    def sample(self) -> LatencySample:
+        """What the runs say."""
+        return LatencySample.of_runs(self.runs)
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio: a disturbance of a few turns does not reach it."""
+        return statistics.median(self.ratios)
+
+    @property
+    def anchor_ms(self) -> float:
+        """The anchor's time at the pace at which the network took ``sample.total.mean_ms``."""
+        return self.sample.total.mean_ms / self.ratio
 
 
 class Timed(NamedTuple):

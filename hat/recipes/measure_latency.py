@@ -267,8 +267,7 @@ def _check_same(config: MeasureLatencyConfig, device: DeviceRecord) -> DeviceRec
     where = config.output
     if not (where / "config.yaml").exists() or not (where / DEVICE_FILE).exists():
         raise ConfigError(
-            f"{where}: {MEASUREMENTS_FILE} is there, but not config.yaml and {DEVICE_FILE}, which say how it was "
-            "measured; "
+            f"{where}: holds {MEASUREMENTS_FILE}, but not config.yaml and {DEVICE_FILE}, which say how it was made; "
             "choose another output folder, or begin anew with --restart."
         )
     device_before = DeviceRecord.read(where / DEVICE_FILE)

@@ -16,9 +16,9 @@ from hat.decoding import beam_search
 from hat.errors import ConfigError
 from hat.latency import measure as measure_module
 from hat.latency.device import describe, resolve
-from hat.latency.measure import RUNS_PER_TURN, AnchoredSample, AnchoredTimer, beam_options, measure, random_model
+from hat.latency.measure import RUNS_PER_TURN, AnchoredTimer, beam_options, measure, random_model
 from hat.latency.settings import LatencySettings
-from hat.latency.statistics import LEAST_VALUES
+from hat.latency.statistics import LEAST_VALUES, AnchoredSample
 from hat.nn import Transformer
 from hat.nn.packed import PackedTransformer
 from hat.space import Architecture, SearchSpace

@@ -21,10 +21,9 @@ from hat.errors import BackendError, ConfigError
 from hat.latency import device as device_module
 from hat.latency.dataset import LatencyDataset
 from hat.latency.hardware import Observation
-from hat.latency.measure import AnchoredSample
 from hat.latency.predictor import LatencyPredictor
 from hat.latency.settings import DeviceRecord, LatencySettings
-from hat.latency.statistics import LatencySample, Timed
+from hat.latency.statistics import AnchoredSample, LatencySample, Timed
 from hat.latency.writer import MeasuredRow, write_latencies
 from hat.recipes import measure_latency as recipe
 from hat.recipes.latency_rows import MOST_RETAKES
@@ -356,7 +355,7 @@ def test_rows_of_another_machine_are_not_mixed(
     assert "now it is 'another machine'" in capsys.readouterr().err
     (config.parent / "latency" / "device.json").unlink()
     assert measure_main([str(config)]) == 2
-    assert "which say how it was measured" in capsys.readouterr().err
+    assert "which say how it was made" in capsys.readouterr().err
 
 
 def test_the_order_of_measurements_does_not_matter(config: Path) -> None:

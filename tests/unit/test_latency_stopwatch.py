@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from hat.latency import stopwatch as module
-from hat.latency.measure import AnchoredSample
 from hat.latency.pace import Pace
 from hat.latency.settings import DeviceRecord, LatencySettings
-from hat.latency.statistics import LatencySample
+from hat.latency.statistics import AnchoredSample, LatencySample
 from hat.latency.stopwatch import CONFIDENCE, LOOKS, Reading, Stopwatch, upper_bound
 from hat.nn import Transformer
 from hat.recipes.best_measured import confidence_of

@@ -17,10 +17,10 @@ from hat.cli.search import main
 from hat.cli.train_super import main as train_super
 from hat.latency import stopwatch as stopwatch_module
 from hat.latency.device import describe
-from hat.latency.measure import AnchoredSample
 from hat.latency.pace import Pace
 from hat.latency.predictor import LatencyPredictor, Prediction
 from hat.latency.settings import DeviceRecord, LatencySettings
+from hat.latency.statistics import AnchoredSample
 from hat.recipes.evaluate import EvaluateConfig, evaluate
 from hat.recipes.search_losses import TOGETHER, Evaluator
 
